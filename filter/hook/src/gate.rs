@@ -26,7 +26,7 @@ pub trait Host: Signatures {
     /// Changes the record under `key` as one step, visible to every worker: reads it (empty if there
     /// is none), applies `change` (several times, if others wrote in between) and writes it.
     /// `false` if that can't be done; bounded.
-    fn update(&self, key: &[u8], change: &mut dyn FnMut(&mut Vec<u8>)) -> bool;
+    fn update(&self, key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool;
 }
 
 /// A table, ready to decide.
@@ -287,7 +287,7 @@ fn record_key(hook: &Hook) -> String {
 }
 
 fn look(hook: &Hook, host: &dyn Host, mut read: impl FnMut(&mut Vec<u8>)) -> bool {
-    host.update(record_key(hook).as_bytes(), &mut read)
+    host.update(&record_key(hook), &mut read)
 }
 
 fn change<T>(
@@ -298,7 +298,7 @@ fn change<T>(
     mut apply: impl FnMut(&mut Ledger) -> T,
 ) -> Result<T, Rejection> {
     let mut result = None;
-    let done = host.update(record_key(hook).as_bytes(), &mut |bytes| {
+    let done = host.update(&record_key(hook), &mut |bytes| {
         let mut ledger = Ledger::read(bytes, hook.limit, failures, now_ms);
         result = Some(apply(&mut ledger));
         ledger.write(bytes);

@@ -1,0 +1,297 @@
+//! The only file that calls the host.
+//!
+//! The SDK's helpers panic on what they do not expect, and a panic is an outage of the worker. So
+//! what can meet the unexpected is declared here and answers with a value.
+
+#![expect(
+    unsafe_code,
+    reason = "host calls that the SDK lacks, or that panic there"
+)]
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hook::address;
+use hook::gate::Host;
+use hook::jwt::{Algorithm, Signatures, Unsupported, ecdsa_der};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
+
+/// The header that the native guard behind this filter asks for. Stripped in front of it.
+const VERIFIED: &str = "x-hookgate-verified";
+/// The cluster of the bootstrap that leads to the controller's xDS port.
+const CONTROLLER: &str = "hookgate_ecds";
+const POST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Tries to write a record that others write too.
+const TRIES: usize = 16;
+const OK: u32 = 0;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_len: usize,
+        body: *const u8,
+        body_len: usize,
+        headers: *const u8,
+        headers_len: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_len: usize,
+        value: *const u8,
+        value_len: usize,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_len: usize,
+        value: *const u8,
+        value_len: usize,
+    ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_len: usize,
+        arguments: *const u8,
+        arguments_len: usize,
+        results: *mut *mut u8,
+        results_len: *mut usize,
+    ) -> u32;
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    hostcalls::get_current_time()
+        .ok()
+        .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+pub(crate) fn log(level: LogLevel, message: &str) {
+    let _ = hostcalls::log(level, message);
+}
+
+pub(crate) fn tick_every(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+pub(crate) fn plugin_configuration(size: usize) -> Vec<u8> {
+    let buffer = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size);
+    buffer.ok().flatten().unwrap_or_default()
+}
+
+/// Every request header, in one call: each call that returns bytes costs a microsecond.
+pub(crate) fn request_headers() -> Vec<(String, Vec<u8>)> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+/// A piece of the body that Envoy holds.
+pub(crate) fn body(start: usize, len: usize) -> Vec<u8> {
+    let buffer = hostcalls::get_buffer(BufferType::HttpRequestBody, start, len);
+    buffer.ok().flatten().unwrap_or_default()
+}
+
+/// Marks the request for the guard behind this filter. `false` if the host would not.
+pub(crate) fn mark_verified() -> bool {
+    let value = b"1";
+    // SAFETY: the host reads the two byte ranges, which outlive the call.
+    let status = unsafe {
+        proxy_replace_header_map_value(
+            MapType::HttpRequestHeaders as u32,
+            VERIFIED.as_ptr(),
+            VERIFIED.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    };
+    status == OK
+}
+
+/// Answers the request with an empty body. `reason` is a word of ours; it goes into Envoy's
+/// response code details, not to the client.
+pub(crate) fn reply(status: u16, reason: &str, retry_after: Option<u32>) {
+    let details = format!("hookgate_{reason}");
+    let headers = match retry_after {
+        Some(seconds) => serialize(&[("retry-after", &seconds.to_string())]),
+        None => serialize(&[]),
+    };
+    // SAFETY: the host reads the byte ranges, which outlive the call.
+    let _ = unsafe {
+        proxy_send_local_response(
+            status.into(),
+            details.as_ptr(),
+            details.len(),
+            std::ptr::null(),
+            0,
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    };
+}
+
+/// A header map in the form of the proxy-wasm ABI: count, lengths, then NUL-terminated strings.
+fn serialize(map: &[(&str, &str)]) -> Vec<u8> {
+    let word = |n: usize| u32::try_from(n).unwrap_or_default().to_le_bytes();
+    let mut out = word(map.len()).to_vec();
+    for (name, value) in map {
+        out.extend(word(name.len()));
+        out.extend(word(value.len()));
+    }
+    for text in map.iter().flat_map(|(name, value)| [name, value]) {
+        out.extend(text.as_bytes());
+        out.push(0);
+    }
+    out
+}
+
+/// Leaves the reason word for the access log, as filter state `wasm.hookgate_reason`.
+pub(crate) fn set_reason(reason: &str) {
+    let path = "hookgate_reason";
+    // SAFETY: the host reads the two byte ranges, which outlive the call.
+    let _ = unsafe { proxy_set_property(path.as_ptr(), path.len(), reason.as_ptr(), reason.len()) };
+}
+
+/// Changes a record in shared data; see [`Host::update`].
+pub(crate) fn update_shared(key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {
+    for _ in 0..TRIES {
+        let Ok((value, cas)) = hostcalls::get_shared_data(key) else {
+            return false;
+        };
+        let before = value.unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before || hostcalls::set_shared_data(key, Some(&after), cas).is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Posts an edge report. `false` if it could not even be sent.
+pub(crate) fn post_report(json: &[u8]) -> bool {
+    let headers = vec![
+        (":method", "POST"),
+        (":path", "/edge/report"),
+        (":authority", "hookgate"),
+        ("content-type", "application/json"),
+    ];
+    hostcalls::dispatch_http_call(CONTROLLER, headers, Some(json), vec![], POST_TIMEOUT).is_ok()
+}
+
+/// Whether the call that is being answered succeeded. Only inside its callback.
+pub(crate) fn call_succeeded() -> bool {
+    let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).unwrap_or_default();
+    headers
+        .iter()
+        .any(|(name, value)| name == ":status" && value.starts_with(b"2"))
+}
+
+/// A counter in Envoy's stats.
+pub(crate) struct Counter(Option<u32>);
+
+impl Counter {
+    pub(crate) fn define(name: &str) -> Self {
+        Self(hostcalls::define_metric(MetricType::Counter, name).ok())
+    }
+
+    pub(crate) fn increment(&self) {
+        if let Some(id) = self.0 {
+            let _ = hostcalls::increment_metric(id, 1);
+        }
+    }
+}
+
+/// What Envoy lends to the Gate for one callback.
+#[derive(Default)]
+pub(crate) struct Envoy {
+    peer: OnceCell<Option<IpAddr>>,
+}
+
+impl Host for Envoy {
+    fn peer(&self) -> Option<IpAddr> {
+        *self.peer.get_or_init(|| {
+            let text = hostcalls::get_property(vec!["source", "address"])
+                .ok()
+                .flatten()?;
+            address::of_socket_text(&text)
+        })
+    }
+
+    fn update(&self, key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {
+        update_shared(key, change)
+    }
+}
+
+impl Signatures for Envoy {
+    fn verify(
+        &self,
+        algorithm: Algorithm,
+        spki: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, Unsupported> {
+        // What Envoy's `verify_signature` is known to do; the controller checks the rest.
+        let (hash, ecdsa) = match algorithm {
+            Algorithm::Rs256 => ("sha256", false),
+            Algorithm::Es256 => ("sha256", true),
+            Algorithm::Es384 => ("sha384", true),
+            Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512
+            | Algorithm::EdDsa => return Err(Unsupported),
+        };
+        let der = if ecdsa { ecdsa_der(signature) } else { None };
+        if ecdsa && der.is_none() {
+            return Ok(false);
+        }
+        let signature = der.as_deref().unwrap_or(signature);
+        let mut arguments = Vec::new();
+        for (field, bytes) in [
+            (1, hash.as_bytes()),
+            (2, spki),
+            (3, signature),
+            (4, message),
+        ] {
+            protobuf_bytes(&mut arguments, field, bytes);
+        }
+        // Exactly `result = true`: the call itself succeeds for bad signatures too.
+        Ok(foreign("verify_signature", &arguments).as_deref() == Some(&[0x08, 0x01]))
+    }
+}
+
+fn protobuf_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    out.push(field << 3 | 2);
+    let mut len = bytes.len();
+    while len >= 0x80 {
+        out.push((len & 0x7f) as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(bytes);
+}
+
+fn foreign(name: &str, arguments: &[u8]) -> Option<Vec<u8>> {
+    let mut results = std::ptr::null_mut();
+    let mut len = 0;
+    // SAFETY: the host reads the two byte ranges, which outlive the call. What it returns it has
+    // asked this VM's allocator for (`proxy_on_memory_allocate`, which gives a boxed slice of just
+    // that length), so that a Vec may own it.
+    unsafe {
+        let status = proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            &raw mut results,
+            &raw mut len,
+        );
+        (status == OK && !results.is_null()).then(|| Vec::from_raw_parts(results, len, len))
+    }
+}
