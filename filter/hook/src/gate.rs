@@ -1,5 +1,6 @@
 //! The Gate: decides on a hook from its head, its body as it streams by, and its end.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -36,8 +37,8 @@ pub struct Gate {
     allow_any_method: bool,
     failures: Limit,
     hooks: Vec<Arc<Hook>>,
-    /// Sorted by id: which hook, and which of its Secret's keys the path was made from.
-    index: Vec<(HookId, u32, Slot)>,
+    /// Which hook, and which of its Secret's keys the path was made from.
+    index: BTreeMap<HookId, (Arc<Hook>, Slot)>,
 }
 
 /// What the Gate says after the head of a hook.
@@ -98,12 +99,14 @@ impl Gate {
     /// Makes a table ready. Of two hooks on one path the first in the table is served.
     pub fn new(config: Config) -> Self {
         let hooks: Vec<_> = config.hooks.into_iter().map(Arc::new).collect();
-        let mut index: Vec<_> = (0u32..)
-            .zip(&hooks)
-            .flat_map(|(n, hook)| hook.paths.iter().map(move |path| (path.id, n, path.slot)))
-            .collect();
-        index.sort_unstable();
-        index.dedup_by_key(|(id, _, _)| *id);
+        let mut index = BTreeMap::new();
+        for hook in &hooks {
+            for path in &hook.paths {
+                index
+                    .entry(path.id)
+                    .or_insert_with(|| (hook.clone(), path.slot));
+            }
+        }
         Self {
             max_body: config.max_body,
             allow_any_method: config.allow_any_method,
@@ -148,14 +151,7 @@ impl Gate {
     }
 
     fn find(&self, path: &[u8]) -> Option<(Arc<Hook>, Slot)> {
-        let id = Digest::from_path(path)?.id();
-        let at = self
-            .index
-            .binary_search_by_key(&id, |(id, _, _)| *id)
-            .ok()?;
-        let (_, n, slot) = self.index.get(at)?;
-        let hook = self.hooks.get(usize::try_from(*n).ok()?)?;
-        Some((hook.clone(), *slot))
+        self.index.get(&Digest::from_path(path)?.id()).cloned()
     }
 
     fn known(

@@ -16,8 +16,20 @@ pub struct Issuer {
     pub issuer: String,
 }
 #[derive(Clone, Copy)]
-pub enum Algorithm { Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, EdDsa }
-pub fn ecdsa_der(_: &[u8]) -> Option<alloc::vec::Vec<u8>> { None }
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+pub fn ecdsa_der(_: &[u8]) -> Option<alloc::vec::Vec<u8>> {
+    None
+}
 pub struct Unsupported;
 pub trait Signatures {
     fn verify(&self, a: Algorithm, spki: &[u8], m: &[u8], s: &[u8]) -> Result<bool, Unsupported>;
