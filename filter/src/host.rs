@@ -20,6 +20,8 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 
 /// The header that the native guard behind this filter asks for. Stripped in front of it.
 const VERIFIED: &str = "x-hookgate-verified";
+/// The client's address, for the controller's limits. Stripped in front of this filter too.
+const CLIENT: &str = "x-hookgate-client";
 /// The cluster of the bootstrap that leads to the controller's xDS port.
 const CONTROLLER: &str = "hookgate_ecds";
 const POST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -95,15 +97,20 @@ pub(crate) fn body(start: usize, len: usize) -> Vec<u8> {
     buffer.ok().flatten().unwrap_or_default()
 }
 
-/// Marks the request for the guard behind this filter. `false` if the host would not.
+/// Marks the request for the guard behind this filter, and tells the controller who the client is.
+/// `false` if the host would not.
 pub(crate) fn mark_verified() -> bool {
-    let value = b"1";
+    let client = Envoy::default().peer().map(|peer| peer.to_string());
+    client.is_none_or(|client| replace_header(CLIENT, &client)) && replace_header(VERIFIED, "1")
+}
+
+fn replace_header(name: &str, value: &str) -> bool {
     // SAFETY: the host reads the two byte ranges, which outlive the call.
     let status = unsafe {
         proxy_replace_header_map_value(
             MapType::HttpRequestHeaders as u32,
-            VERIFIED.as_ptr(),
-            VERIFIED.len(),
+            name.as_ptr(),
+            name.len(),
             value.as_ptr(),
             value.len(),
         )

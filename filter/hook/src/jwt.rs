@@ -15,7 +15,7 @@ impl JwtError {
 pub struct Issuer {
     pub issuer: String,
 }
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     Rs256,
     Rs384,

@@ -29,10 +29,14 @@ pub enum Rejection {
     HashNotAllowed,
     /// The method is neither POST nor PUT.
     Method,
+    /// The keys of the token's issuer have not been fetched yet.
+    KeysUnavailable,
     /// The header that must carry the signature or token is missing.
     MissingSignature,
     /// The signature header can't be read.
     MalformedSignature,
+    /// The Secret lacks what this receiver type needs to know its sender.
+    NotConfigured,
     /// The Receiver is not ready.
     NotReady,
     /// The signature is not that of the body.
@@ -63,7 +67,7 @@ impl Rejection {
             Self::Method => 405,
             Self::TooLarge => 413,
             Self::FailureLimit { .. } | Self::RateLimit { .. } => 429,
-            Self::Suspended | Self::NotReady | Self::Busy => 503,
+            Self::Suspended | Self::NotReady | Self::KeysUnavailable | Self::Busy => 503,
             Self::BadRequest
             | Self::BadPayload
             | Self::ContentType
@@ -73,6 +77,7 @@ impl Rejection {
             | Self::HashNotAllowed
             | Self::MissingSignature
             | Self::MalformedSignature
+            | Self::NotConfigured
             | Self::Signature
             | Self::Stale
             | Self::Token => 400,
@@ -92,9 +97,11 @@ impl Rejection {
             Self::FailureLimit { .. } => "failure_limit",
             Self::Jwt(error) => error.reason(),
             Self::HashNotAllowed => "hash_not_allowed",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::Method => "method",
             Self::MissingSignature => "missing_signature",
             Self::MalformedSignature => "malformed_signature",
+            Self::NotConfigured => "not_configured",
             Self::NotReady => "not_ready",
             Self::Signature => "signature",
             Self::Stale => "stale",
@@ -112,7 +119,7 @@ impl Rejection {
             (Self::FailureLimit { retry_after } | Self::RateLimit { retry_after }, _) => {
                 Some(retry_after.max(1))
             }
-            (Self::Busy, _) => Some(1),
+            (Self::Busy | Self::KeysUnavailable, _) => Some(1),
             (_, 503) => Some(60),
             (_, _) => None,
         }
@@ -121,6 +128,6 @@ impl Rejection {
     /// Whether the refusal counts against the hook's failure bucket: only those that the sender's
     /// credentials caused, so that neither a suspended Receiver nor its own limits use it up.
     pub(crate) fn is_failure(self) -> bool {
-        self.status() == 400 && self != Self::EventNotListed
+        self.status() == 400 && !matches!(self, Self::EventNotListed | Self::NotConfigured)
     }
 }

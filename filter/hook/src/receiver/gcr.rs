@@ -33,8 +33,9 @@ impl ReceiverType for Gcr {
             .ok_or(Rejection::MissingSignature)?;
         let text = jwt::bearer(header, false).ok_or(Rejection::Jwt(JwtError::Malformed))?;
         let token = Token::parse(text).map_err(Rejection::Jwt)?;
-        let issuer = hook.issuers.first().ok_or(Rejection::NotReady)?;
-        let email = hook.email.as_ref().ok_or(Rejection::NotReady)?;
+        let issuer = hook.issuers.first().ok_or(Rejection::NotConfigured)?;
+        let email = hook.email.as_ref().ok_or(Rejection::NotConfigured)?;
+        super::keys_fetched(hook)?;
         let is_email = |text: &str| email.matches(text.as_bytes());
         let now = context.now_ms / 1000;
         let verified = jwt::verify_gcr(&token, issuer, &is_email, now, context.signatures)

@@ -33,6 +33,7 @@ impl ReceiverType for GenericOidc {
             .ok_or(Rejection::MissingSignature)?;
         let text = jwt::bearer(header, true).ok_or(Rejection::Jwt(JwtError::Malformed))?;
         let token = Token::parse(text).map_err(Rejection::Jwt)?;
+        super::keys_fetched(hook)?;
         let now = context.now_ms / 1000;
         let verified = jwt::verify_oidc(&token, &hook.issuers, now, context.signatures)
             .map_err(Rejection::Jwt)?;

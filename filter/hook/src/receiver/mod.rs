@@ -213,6 +213,14 @@ fn presented(hook: &Hook, token: &[u8]) -> Result<Check, Rejection> {
         .ok_or(Rejection::Token)
 }
 
+/// Whether any issuer's keys are there to check a token with.
+fn keys_fetched(hook: &Hook) -> Result<(), Rejection> {
+    if hook.issuers.iter().all(|issuer| issuer.keys.is_empty()) {
+        return Err(Rejection::KeysUnavailable);
+    }
+    Ok(())
+}
+
 /// The path was the proof.
 fn by_path() -> Result<Check, Rejection> {
     Ok(Check::Passed(Pass::by(Slot::Token)))
