@@ -14,6 +14,13 @@ impl JwtError {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Issuer {
     pub issuer: String,
+    pub audience: String,
+    pub algorithms: alloc::vec::Vec<Algorithm>,
+    pub keys: alloc::vec::Vec<Key>,
+}
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Key {
+    pub spki: String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
