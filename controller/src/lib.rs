@@ -1,1 +1,39 @@
-//! placeholder
+//! Hookgate's controller.
+//!
+//! ```text
+//!  manifests (or, later, Kubernetes)
+//!     │ objects::Snapshot
+//!     ▼
+//!  publish ◄── receiver::plan ◄── annotations, cel, receiver::jwks       pure, but for the fetching of keys
+//!     │ Compiled: Gate, Plans, table
+//!     ├──► xds ──► Envoy                         the table and the filter's code; reports come back
+//!     ▼
+//!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
+//! ```
+//!
+//! What talks to the cluster stands behind two small interfaces: a [`objects::Snapshot`] comes in,
+//! a [`trigger::annotate::Requester`] goes out.
+
+pub mod activity;
+pub mod annotations;
+pub mod api;
+pub mod args;
+pub mod cel;
+pub mod clock;
+pub mod commands;
+pub mod control;
+pub mod edge;
+pub mod health;
+pub mod manifests;
+pub mod metrics;
+pub mod objects;
+pub mod publish;
+pub mod receiver;
+pub mod signature;
+pub mod telemetry;
+pub mod trigger;
+pub mod xds;
+
+mod run;
+
+pub use self::run::{RunError, run};

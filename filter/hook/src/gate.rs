@@ -116,6 +116,11 @@ impl Gate {
         }
     }
 
+    /// The largest body, in bytes.
+    pub fn max_body(&self) -> u64 {
+        self.max_body
+    }
+
     /// The hooks, in the order of the table.
     pub fn hooks(&self) -> &[Arc<Hook>] {
         &self.hooks
@@ -209,6 +214,11 @@ enum Known {
 }
 
 impl Pending {
+    /// The hook that it is about.
+    pub fn hook(&self) -> &Arc<Hook> {
+        &self.hook
+    }
+
     /// Takes the next chunk of the body.
     ///
     /// # Errors

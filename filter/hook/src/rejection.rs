@@ -12,6 +12,8 @@ pub enum Rejection {
     BadRequest,
     /// The body is not of the shape that the receiver type sends.
     BadPayload,
+    /// The claims of a JSON Web Token do not satisfy the Receiver's validations.
+    Claims,
     /// `Content-Type` is missing or not one that the receiver type sends.
     ContentType,
     /// A security header came twice.
@@ -70,6 +72,7 @@ impl Rejection {
             Self::Suspended | Self::NotReady | Self::KeysUnavailable | Self::Busy => 503,
             Self::BadRequest
             | Self::BadPayload
+            | Self::Claims
             | Self::ContentType
             | Self::DuplicateHeader
             | Self::EventNotListed
@@ -91,6 +94,7 @@ impl Rejection {
             Self::Busy => "busy",
             Self::BadRequest => "bad_request",
             Self::BadPayload => "bad_payload",
+            Self::Claims => "claims",
             Self::ContentType => "content_type",
             Self::DuplicateHeader => "duplicate_header",
             Self::EventNotListed => "event_not_listed",

@@ -1,0 +1,309 @@
+//! The hook server, `:9292`: behind Envoy or without it, with the same verdicts.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hook::address::Cidr;
+use hook::config::MAX_BODY;
+use hook::gate::{Decision, Host, Step, Verdict};
+use hook::jwt::{Algorithm, Signatures, Unsupported};
+use hook::rejection::Rejection;
+use hook::request::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::RETRY_AFTER;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::publish::Compiled;
+use crate::signature::Ring;
+use crate::trigger::annotate::Requester;
+use crate::trigger::deliver::{Deliverer, Outcome};
+
+/// nc's limits: header block, its reading, the whole request's reading.
+const HEADER_BYTES: usize = 256 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections at once; the next one waits to be accepted.
+const CONNECTIONS: usize = 4_096;
+/// Bytes of bodies held at once, in units of a KiB.
+const BODY_BUDGET_KIB: usize = 128 * 1024;
+/// How long a stop waits for what is in flight; a hook takes at most 9 s.
+const DRAIN: Duration = Duration::from_secs(12);
+
+type Reply = Response<EmptyBody>;
+/// Nothing is ever written to a hook's sender but a status.
+type EmptyBody = axum::body::Body;
+
+/// What serves hooks.
+#[derive(Debug)]
+pub struct HookServer<R> {
+    current: Arc<ArcSwap<Compiled>>,
+    delivery: Arc<Deliverer<R>>,
+    trusted_proxies: Vec<Cidr>,
+    ledgers: Ledgers,
+    budget: Semaphore,
+}
+
+impl<R: Requester> HookServer<R> {
+    /// A server of the current table.
+    pub fn new(
+        current: Arc<ArcSwap<Compiled>>,
+        delivery: Arc<Deliverer<R>>,
+        trusted_proxies: Vec<Cidr>,
+    ) -> Self {
+        Self {
+            current,
+            delivery,
+            trusted_proxies,
+            ledgers: Ledgers::default(),
+            budget: Semaphore::new(BODY_BUDGET_KIB),
+        }
+    }
+
+    /// Serves until `stop` turns true, then answers what is in flight.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = connections.clone().acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (server, stop) = (self.clone(), stop.clone());
+                    tokio::spawn(async move {
+                        server.connection(stream, peer, stop).await;
+                        drop(permit);
+                    });
+                }
+                // Out of file descriptors: accepting again at once would spin.
+                Err(error) => {
+                    tracing::error!(%error, "failed to accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        if tokio::time::timeout(DRAIN, connections.acquire_many(all)).await.is_err() {
+            tracing::error!("stopped with hooks in flight after {} s", DRAIN.as_secs());
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let service = hyper::service::service_fn(|request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request, peer.ip()).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            // What goes wrong on a connection is the client's and is told to it.
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    async fn answer(&self, request: hyper::Request<Incoming>, peer: IpAddr) -> Reply {
+        let started = Instant::now();
+        let metrics = self.delivery.metrics();
+        let _inflight = metrics.inflight();
+        let method = request.method().to_string();
+        let reply = self.hook(request, peer, started).await;
+        metrics.answered(&method, reply.status().as_u16(), started.elapsed().as_secs_f64());
+        reply
+    }
+
+    async fn hook(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: IpAddr,
+        arrived: Instant,
+    ) -> Reply {
+        let current = self.current.load_full();
+        let (head, mut body) = request.into_parts();
+        let lender = Lender { peer: self.client(&head.headers, peer), ledgers: &self.ledgers };
+        let target = head.uri.to_string();
+        let request = Request {
+            method: head.method.as_str().as_bytes(),
+            path: target.as_bytes(),
+            headers: head
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bytes()))
+                .collect(),
+        };
+        let step = current.gate.headers(&request, body.is_end_stream(), clock::now_ms(), &lender);
+        let (decision, body) = match step {
+            Step::Done(decision) if !is_admitted(&decision) => (decision, Held::default()),
+            Step::Done(decision) => match self.read(&mut body, arrived, |_| Ok(())).await {
+                Ok(body) => (decision, body),
+                Err(rejected) => (Decision { hook: decision.hook, ..rejected }, Held::default()),
+            },
+            Step::Body(mut pending) => {
+                let hook = pending.hook().clone();
+                let feed = |chunk: &[u8]| pending.chunk(chunk, clock::now_ms(), &lender);
+                match self.read(&mut body, arrived, feed).await {
+                    Ok(body) => (pending.end(clock::now_ms(), &lender), body),
+                    Err(rejected) => (Decision { hook: Some(hook), ..rejected }, Held::default()),
+                }
+            }
+        };
+        match &decision.verdict {
+            Verdict::Admit(admission) => {
+                let outcome =
+                    self.delivery.deliver(&current, &decision, admission, &request, &body.bytes, arrived);
+                reply_to(&outcome.await)
+            }
+            Verdict::Ignore { status } => {
+                self.delivery.refused(&decision);
+                status_only(*status, None)
+            }
+            Verdict::Reject(rejection) => {
+                self.delivery.refused(&decision);
+                status_only(rejection.status(), rejection.retry_after())
+            }
+        }
+    }
+
+    /// Reads the body within limits of size, time and memory, feeding each chunk to the Gate.
+    async fn read(
+        &self,
+        body: &mut Incoming,
+        arrived: Instant,
+        mut feed: impl FnMut(&[u8]) -> Result<(), Decision>,
+    ) -> Result<Held<'_>, Decision> {
+        let max = usize::try_from(self.current.load().gate.max_body().min(MAX_BODY)).unwrap_or(0);
+        let declared = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
+        let kib = declared.unwrap_or(max).min(max).div_ceil(1024);
+        let permit = self
+            .budget
+            .try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX))
+            .map_err(|_| rejected(Rejection::Busy))?;
+        let mut whole = Vec::with_capacity(declared.unwrap_or(0).min(max));
+        let deadline = arrived + REQUEST_TIMEOUT;
+        loop {
+            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
+            let frame = match timeout_at(deadline, frame).await {
+                Err(_) | Ok(Some(Err(_))) => return Err(rejected(Rejection::BadRequest)),
+                Ok(None) => return Ok(Held { bytes: whole, _permit: Some(permit) }),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            if let Ok(chunk) = frame.into_data() {
+                if chunk.len() > max.saturating_sub(whole.len()) {
+                    return Err(rejected(Rejection::TooLarge));
+                }
+                feed(&chunk)?;
+                whole.extend_from_slice(&chunk);
+            }
+        }
+    }
+
+    /// The client: the peer, or whom a trusted proxy's filter names.
+    fn client(&self, headers: &hyper::HeaderMap, peer: IpAddr) -> IpAddr {
+        if !self.trusted_proxies.iter().any(|range| range.contains(peer)) {
+            return peer;
+        }
+        let named = headers.get("x-hookgate-client").and_then(|value| value.to_str().ok());
+        named.and_then(|text| text.parse().ok()).unwrap_or(peer)
+    }
+}
+
+/// A body, and its share of the memory that bodies may take.
+#[derive(Default)]
+struct Held<'a> {
+    bytes: Vec<u8>,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+fn is_admitted(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Admit(_))
+}
+
+fn rejected(rejection: Rejection) -> Decision {
+    Decision { verdict: Verdict::Reject(rejection), hook: None }
+}
+
+fn reply_to(outcome: &Outcome) -> Reply {
+    match outcome {
+        Outcome::Done => status_only(200, None),
+        Outcome::Refused(rejection) => status_only(rejection.status(), rejection.retry_after()),
+        Outcome::Failed => status_only(500, None),
+        Outcome::Later => status_only(503, Some(1)),
+    }
+}
+
+fn status_only(status: u16, retry_after: Option<u32>) -> Reply {
+    let mut reply = Response::new(EmptyBody::empty());
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(seconds) = retry_after {
+        reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    reply
+}
+
+/// The records of hooks' limits. One a Receiver that ever took a hook.
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers(Mutex<HashMap<String, Vec<u8>>>);
+
+impl Ledgers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What this process lends to the Gate.
+pub(crate) struct Lender<'a> {
+    pub(crate) peer: IpAddr,
+    pub(crate) ledgers: &'a Ledgers,
+}
+
+impl Host for Lender<'_> {
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.peer)
+    }
+
+    fn update(&self, key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {
+        let mut ledgers = self.ledgers.lock();
+        if !ledgers.contains_key(key) {
+            ledgers.insert(key.to_owned(), Vec::new());
+        }
+        if let Some(record) = ledgers.get_mut(key) {
+            change(record);
+        }
+        true
+    }
+}
+
+impl Signatures for Lender<'_> {
+    fn verify(
+        &self,
+        algorithm: Algorithm,
+        spki: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, Unsupported> {
+        Ring.verify(algorithm, spki, message, signature)
+    }
+}
