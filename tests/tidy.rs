@@ -2,6 +2,11 @@
 //!
 //! Rust files are read as text. A rule about what code may *name* looks at the code alone: comments and documentation
 //! may name what the code must not.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

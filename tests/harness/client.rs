@@ -362,8 +362,8 @@ pub fn runtime() -> &'static Runtime {
     &RUNTIME
 }
 
-impl From<&Request> for Request {
-    fn from(request: &Request) -> Self {
+impl From<&Self> for Request {
+    fn from(request: &Self) -> Self {
         request.clone()
     }
 }

@@ -74,8 +74,12 @@ impl Envoy {
             ])
             .arg("--admin-address-path")
             .arg(&address)
-            .args(["--log-level", "info", "--drain-time-s", "1"])
+            .args(["--drain-time-s", "1"])
             .args(arguments);
+        if !arguments.contains(&"--log-level") {
+            // What it tells at info fills the end of the log that a failed start shows.
+            command.args(["--log-level", "warning"]);
+        }
         let process = Process::start(command, "envoy", log_dir, || {
             read_address(&address).is_some_and(is_live)
         })?;

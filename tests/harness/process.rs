@@ -21,6 +21,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How much of a log a failure shows.
 const LOG_LINES: usize = 40;
+const LINE_CHARS: usize = 500;
 
 /// Why a process is not there.
 #[derive(Debug, thiserror::Error)]
@@ -240,8 +241,7 @@ impl Process {
 
     fn last_lines(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        last_lines(&log, LOG_LINES)
     }
 }
 
@@ -249,6 +249,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The last lines of a log, each cut to a length that a terminal shows.
+pub(crate) fn last_lines(log: &str, count: usize) -> String {
+    let lines: Vec<String> = log
+        .lines()
+        .map(|line| line.chars().take(LINE_CHARS).collect())
+        .collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// A log of its own for each start: `NAME.log`, then `NAME-2.log`, so that a restart keeps the first one.

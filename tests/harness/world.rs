@@ -15,6 +15,7 @@ use crate::forge::{Forge, Hook};
 use crate::issuer::Issuer;
 use crate::manifests::{self, Manifests, Receiver};
 use crate::ports;
+use crate::process::last_lines;
 use crate::tls::Tls;
 use crate::wait::{self, PATIENCE};
 
@@ -353,9 +354,7 @@ impl World {
         })
         .map(|_| ())
         .map_err(|error| {
-            let log = self.envoy().log();
-            let lines: Vec<&str> = log.lines().collect();
-            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            let end = last_lines(&self.envoy().log(), 20);
             format!("{error}; last answer: {last}; the end of Envoy's log:\n{end}")
         })
     }
