@@ -1,1 +1,37 @@
-//! placeholder
+//! The harness of the end-to-end tests: Hookgate as a user runs it.
+//!
+//! One idea: **a process is a value**. It owns its child, its log and its folder; dropping it stops the
+//! child and waits for it. [`World`] holds everything in start order and drops it in reverse:
+//!
+//! ```text
+//!  Forge ── hook ──► Client ── TLS ──► Envoy ── filter ──► Controller ──► GET /debug/requests
+//!  signs as senders do               (real)   (ECDS)      (real binary)   what was asked of Flux
+//! ```
+//!
+//! **Invariant:** nothing here uses the crates it checks. Paths, signatures and tokens are computed by code of
+//! its own, from the published schemes; the product is reached through its binaries, files and ports only.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a harness fails the test by panicking, tells progress on stderr, and owns clocks and deadlines"
+)]
+
+pub mod binaries;
+pub mod client;
+pub mod controller;
+pub mod envoy;
+pub mod forge;
+pub mod issuer;
+pub mod manifests;
+pub mod ports;
+pub mod process;
+pub mod tls;
+pub mod wait;
+pub mod world;
+
+pub use client::{Client, Request, Response};
+pub use forge::{Forge, Hook};
+pub use manifests::Receiver;
+pub use world::World;

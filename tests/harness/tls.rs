@@ -1,0 +1,97 @@
+//! A throw-away certificate authority and the certificate of `localhost` that Envoy shows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The files of one throw-away PKI, and a client's trust in it.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    ca_file: PathBuf,
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    roots: Arc<RootCertStore>,
+}
+
+impl Tls {
+    /// Writes `ca.pem`, `tls.crt` and `tls.key` into `dir`. The certificate is for localhost, 127.0.0.1 and ::1.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    #[must_use]
+    pub fn create(dir: &Path) -> Self {
+        let ca_key = KeyPair::generate().expect("a key can be generated");
+        let mut ca =
+            CertificateParams::new(Vec::<String>::new()).expect("no names are valid names");
+        ca.distinguished_name
+            .push(DnType::CommonName, "Hookgate throw-away test CA");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca_cert = ca.self_signed(&ca_key).expect("the CA can be signed");
+
+        let key = KeyPair::generate().expect("a key can be generated");
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut leaf = CertificateParams::new(names).expect("the names are valid");
+        leaf.distinguished_name
+            .push(DnType::CommonName, "localhost");
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let cert = leaf
+            .signed_by(&key, &Issuer::new(ca, ca_key))
+            .expect("the certificate can be signed");
+
+        let write = |name: &str, text: String| {
+            let path = dir.join(name);
+            fs::write(&path, text).expect("the TLS files can be written");
+            path
+        };
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from(ca_cert.der().to_vec()))
+            .expect("our own CA parses");
+        Self {
+            ca_file: write("ca.pem", ca_cert.pem()),
+            cert_file: write("tls.crt", cert.pem()),
+            key_file: write("tls.key", key.serialize_pem()),
+            roots: Arc::new(roots),
+        }
+    }
+
+    /// The CA's certificate, for `curl --cacert`.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// The certificate of localhost.
+    #[must_use]
+    pub fn cert_file(&self) -> &Path {
+        &self.cert_file
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
+    }
+
+    /// A client that trusts the CA and offers exactly `alpn`.
+    #[must_use]
+    pub(crate) fn client_config(&self, alpn: &[u8]) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the default versions")
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Arc::new(config)
+    }
+}
