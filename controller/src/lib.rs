@@ -1,1 +1,4 @@
 //! placeholder
+
+/// Filters and claim checks.
+pub mod cel;
