@@ -1,11 +1,11 @@
 //! The static check: every name is declared, every call has an overload, and the type is known.
 
 use super::parse::Places;
+use super::patterns::Pattern;
 use super::signatures::{self, Resolution};
 use super::types::Type;
 use super::{CelError, Declared, MAX_PATTERNS, functions};
 use ::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
-use regex::Regex;
 use std::collections::HashMap;
 
 /// What a check finds out besides the type.
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 pub(super) struct Checked {
     pub(super) result: Type,
     /// The patterns written out in the expression, compiled once.
-    pub(super) patterns: HashMap<String, Regex>,
+    pub(super) patterns: HashMap<String, Pattern>,
 }
 
 /// Checks the expression under `root`.
@@ -71,7 +71,7 @@ struct Checker<'s> {
     places: &'s Places,
     /// Variables bound by macros, innermost last.
     locals: Vec<(String, Type)>,
-    patterns: HashMap<String, Regex>,
+    patterns: HashMap<String, Pattern>,
     /// Inside the arguments of `format`, where a list may mix types.
     lenient: bool,
 }
@@ -127,7 +127,7 @@ impl Checker<'_> {
             return Ok(Type::map(Type::String, Type::Dyn));
         }
         if functions::type_named(name).is_some() {
-            return Ok(Type::Type);
+            return Ok(Type::Kind);
         }
         Err(self.undeclared(node, name))
     }
@@ -274,16 +274,17 @@ impl Checker<'_> {
         let types: Result<Vec<Type>, CelError> =
             bodies.iter().map(|body| self.check(body)).collect();
         self.locals.pop();
-        self.macro_type(call, element, bodies, &types?)
+        self.macro_type(node, call, element, &types?)
     }
 
     fn macro_type(
         &self,
+        node: &IdedExpr,
         call: &CallExpr,
         element: Type,
-        bodies: &[IdedExpr],
         types: &[Type],
     ) -> Result<Type, CelError> {
+        let bodies = call.args.get(1..).unwrap_or_default();
         let condition = |index: usize| match (bodies.get(index), types.get(index)) {
             (Some(body), Some(given)) if !given.agrees(&Type::Bool) => Err(self.error(
                 body,
@@ -306,7 +307,7 @@ impl Checker<'_> {
             "optMap" => Ok(Type::optional(last)),
             "optFlatMap" if last.agrees(&Type::optional(Type::Dyn)) => Ok(last),
             "optFlatMap" => Err(self.error(
-                bodies.last().unwrap_or(&IdedExpr::default()),
+                bodies.last().unwrap_or(node),
                 format!("'optFlatMap' needs an optional as its result, not '{last}'"),
             )),
             _ => condition(0).map(|()| Type::Bool),
@@ -323,8 +324,7 @@ impl Checker<'_> {
             .last()
             .and_then(|node| Some((node, literal_text(node)?)))
         {
-            let compiled =
-                functions::compile_pattern(pattern).map_err(|reason| self.error(node, reason))?;
+            let compiled = Pattern::compile(pattern).map_err(|reason| self.error(node, reason))?;
             self.patterns.insert(pattern.to_owned(), compiled);
             if self.patterns.len() > MAX_PATTERNS {
                 return Err(CelError::TooManyPatterns);

@@ -6,12 +6,12 @@
 
 use super::check::{is_binding_macro, literal_text, qualified};
 use super::functions;
+use super::patterns::Pattern;
 use super::value::{Key, Text, Val};
 use super::{COST_LIMIT, Scope};
 use ::cel::common::ast::{
     CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr,
 };
-use regex::Regex;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Fault {
     fn at(self, id: u64) -> Self {
         match self {
             Self::Value { node: 0, message } => Self::Value { node: id, message },
-            placed => placed,
+            placed @ (Self::Value { .. } | Self::Exhausted) => placed,
         }
     }
 }
@@ -50,7 +50,7 @@ pub(super) type Outcome<T> = Result<T, Fault>;
 /// One evaluation.
 pub(super) struct Run<'e> {
     scope: &'e Scope<'e>,
-    pub(super) patterns: &'e HashMap<String, Regex>,
+    pub(super) patterns: &'e HashMap<String, Pattern>,
     locals: Vec<(&'e str, Val<'e>)>,
     left: u64,
 }
@@ -79,7 +79,7 @@ impl<'e> Elements<'e> {
 }
 
 impl<'e> Run<'e> {
-    pub(super) fn new(scope: &'e Scope<'e>, patterns: &'e HashMap<String, Regex>) -> Self {
+    pub(super) fn new(scope: &'e Scope<'e>, patterns: &'e HashMap<String, Pattern>) -> Self {
         Self {
             scope,
             patterns,

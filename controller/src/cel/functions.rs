@@ -4,19 +4,11 @@
 
 use super::eval::{Fault, Outcome, Run, no_overload};
 use super::strings;
-use super::value::{Text, Val};
+use super::value::Val;
 use ::cel::common::ast::{CallExpr, Expr};
 use ::cel::{Context, Env, IdedExpr, Value as Library, extensions};
-use regex::{Regex, RegexBuilder};
 use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
-
-/// Memory a compiled pattern may take, in bytes: room for any sensible pattern, not for
-/// `(\w{1000}){1000}`.
-const PATTERN_MEMORY: usize = 1 << 20;
-
-/// Steps a pattern costs that has to be compiled during an evaluation.
-const PATTERN_COST: usize = 20_000;
 
 /// The library that computes time and formats text.
 static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -45,49 +37,6 @@ pub(super) fn type_named(name: &str) -> Option<&'static str> {
     NAMES.into_iter().find(|known| *known == name)
 }
 
-/// Compiles a pattern of `matches`; the error is the reason in one line.
-pub(super) fn compile_pattern(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&with_ascii_classes(pattern))
-        .size_limit(PATTERN_MEMORY)
-        .dfa_size_limit(PATTERN_MEMORY)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "regular expression is too large".to_owned(),
-            other => {
-                let text = other.to_string();
-                let reason = text.lines().last().unwrap_or_default();
-                format!(
-                    "invalid regular expression: {}",
-                    reason.trim_start_matches("error: ")
-                )
-            }
-        })
-}
-
-/// The pattern with the ASCII meaning RE2 gives to `\d`, `\w`, `\s` and `\b`.
-fn with_ascii_classes(pattern: &str) -> String {
-    let mut translated = String::with_capacity(pattern.len());
-    let mut characters = pattern.chars();
-    while let Some(character) = characters.next() {
-        if character != '\\' {
-            translated.push(character);
-            continue;
-        }
-        match characters.next() {
-            Some('d') => translated.push_str("[0-9]"),
-            Some('D') => translated.push_str("[^0-9]"),
-            Some('s') => translated.push_str(r"[\t\n\f\r ]"),
-            Some('S') => translated.push_str(r"[^\t\n\f\r ]"),
-            Some('w') => translated.push_str("[0-9A-Za-z_]"),
-            Some('W') => translated.push_str("[^0-9A-Za-z_]"),
-            Some('b') => translated.push_str(r"(?-u:\b)"),
-            Some(other) => translated.extend(['\\', other]),
-            None => translated.push('\\'),
-        }
-    }
-    translated
-}
-
 /// Calls the function or operator `name`.
 pub(super) fn call<'e>(
     run: &mut Run<'e>,
@@ -95,13 +44,11 @@ pub(super) fn call<'e>(
     is_member: bool,
     arguments: &[Val<'e>],
 ) -> Outcome<Val<'e>> {
-    if arguments
+    let involves_time = arguments
         .iter()
-        .any(|argument| matches!(argument, Val::Time(_)))
-    {
-        if let Some(result) = with_time(run, name, is_member, arguments) {
-            return result;
-        }
+        .any(|argument| matches!(argument, Val::Time(_)));
+    if involves_time && let Some(result) = with_time(run, name, is_member, arguments) {
+        return result;
     }
     match (name, arguments) {
         ("_==_", [a, b]) => run.equal(a, b).map(Val::Bool),
@@ -340,10 +287,10 @@ fn contains<'e>(run: &mut Run<'e>, value: &Val<'e>, range: &Val<'e>) -> Outcome<
 
 fn in_list<'e>(run: &mut Run<'e>, value: &Val<'e>, list: &Val<'e>, len: usize) -> Outcome<bool> {
     for index in 0..len {
-        if let Some(item) = list.list_at(index) {
-            if run.equal(value, &item)? {
-                return Ok(true);
-            }
+        if let Some(item) = list.list_at(index)
+            && run.equal(value, &item)?
+        {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -520,21 +467,4 @@ fn unwrap_all<'e>(run: &mut Run<'e>, list: &Val<'e>) -> Outcome<Val<'e>> {
         }
     }
     Ok(Val::list(items))
-}
-
-/// `text.matches(pattern)`.
-pub(super) fn matches<'e>(
-    run: &mut Run<'e>,
-    text: &Text<'e>,
-    pattern: &Text<'e>,
-) -> Outcome<Val<'e>> {
-    // A search visits each byte once per state of the pattern, at worst.
-    run.pay((text.len() / 64 + 1).saturating_mul(pattern.len() / 8 + 1))?;
-    if let Some(compiled) = run.patterns.get(&**pattern) {
-        return Ok(Val::Bool(compiled.is_match(text)));
-    }
-    run.pay(PATTERN_COST)?;
-    run.pay_made(pattern.len())?;
-    let compiled = compile_pattern(pattern).map_err(Fault::new)?;
-    Ok(Val::Bool(compiled.is_match(text)))
 }

@@ -22,7 +22,8 @@
 //! # What bounds an evaluation
 //!
 //! Every node visited, every element or entry looked at, every 64 bytes of text read and every
-//! 16 bytes of text made is a step, paid before it is done; [`COST_LIMIT`] steps end the evaluation
+//! 16 bytes of text made is a step, paid before it is done, and a search costs what the pattern
+//! could take at worst; [`COST_LIMIT`] steps end the evaluation
 //! with [`CelError::Cost`], which no `||` absorbs. So an evaluation takes well under a second and
 //! makes at most 32 MiB of text, or as many list elements as steps, whatever the input is and
 //! however macros are nested. The stack is bounded by [`MAX_DEPTH`] and by the depth of JSON, 128.
@@ -44,24 +45,45 @@
 //! - JSON nests at most 128 levels, and an escaped lone surrogate makes a body invalid.
 //! - Time zones are those known to this build; the text of durations may differ in digits.
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types are the same mistake"
+)]
 mod check;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types are the same mistake"
+)]
 mod eval;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types are the same mistake"
+)]
 mod functions;
 mod parse;
+mod patterns;
 mod request;
 mod signatures;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types are the same mistake"
+)]
 mod strings;
 #[cfg(test)]
 mod tests;
 mod types;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other types are the same mistake"
+)]
 mod value;
 
 use self::eval::{Fault, Run};
 use self::parse::Places;
+use self::patterns::Pattern;
 use self::types::Type;
 use self::value::Val;
 use ::cel::IdedExpr;
-use regex::Regex;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -78,7 +100,8 @@ pub const MAX_DEPTH: usize = 96;
 /// How many nodes the tree of an expression may have.
 pub const MAX_NODES: usize = 1024;
 
-/// How many patterns of `matches` an expression may write out; each may take 1 MiB compiled.
+/// How many patterns of `matches` an expression may write out; each may take 256 KiB compiled,
+/// and a search cache of 2 MiB.
 pub const MAX_PATTERNS: usize = 16;
 
 /// How many steps one evaluation may take.
@@ -180,7 +203,7 @@ pub struct Expression {
     source: String,
     root: IdedExpr,
     places: Places,
-    patterns: HashMap<String, Regex>,
+    patterns: HashMap<String, Pattern>,
 }
 
 impl Expression {
@@ -191,12 +214,11 @@ impl Expression {
     /// What is wrong with the source, and where. The caller names the expression.
     pub fn filter(source: &str, declared: &Declared) -> Result<Self, CelError> {
         let (expression, result) = Self::compile(source, *declared)?;
-        match result {
-            Type::Bool => Ok(expression),
-            other => Err(CelError::OutputType {
-                found: other.to_string(),
-            }),
+        if result != Type::Bool {
+            let found = result.to_string();
+            return Err(CelError::OutputType { found });
         }
+        Ok(expression)
     }
 
     /// Compiles a variable: an expression of any type.

@@ -10,7 +10,7 @@ use std::thread;
 /// Stack of the thread that parses, in bytes. The parser recurses once per operator of a chain, so
 /// 4 KiB of source can go thousands of calls deep, further than a worker's 2 MiB. Only touched
 /// pages cost memory.
-const PARSER_STACK: usize = 64 << 20;
+const PARSER_STACK: usize = 128 << 20;
 
 /// A parsed expression.
 pub(super) struct Parsed {

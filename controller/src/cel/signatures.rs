@@ -145,7 +145,7 @@ impl Bindings {
             | (Bytes, Type::Bytes)
             | (Timestamp, Type::Timestamp)
             | (Duration, Type::Duration)
-            | (TypeOf, Type::Type) => true,
+            | (TypeOf, Type::Kind) => true,
             _ => false,
         }
     }
@@ -163,7 +163,7 @@ impl Bindings {
             Bytes => Type::Bytes,
             Timestamp => Type::Timestamp,
             Duration => Type::Duration,
-            TypeOf => Type::Type,
+            TypeOf => Type::Kind,
             List(element) => Type::list(self.substitute(*element)),
             Map(key, value) => Type::map(self.substitute(*key), self.substitute(*value)),
             Optional(inner) => Type::optional(self.substitute(*inner)),

@@ -3,7 +3,7 @@
 //! Positions count characters, not bytes. What a function makes is paid for before it is made.
 
 use super::eval::{Fault, Outcome, Run, no_overload};
-use super::functions;
+use super::patterns;
 use super::value::{Text, Val};
 use base64::Engine;
 use base64::alphabet;
@@ -47,7 +47,7 @@ fn on_text<'e>(
         ("contains", [Val::Text(part)]) => Ok(Val::Bool(text.contains(&**part))),
         ("startsWith", [Val::Text(part)]) => Ok(Val::Bool(text.starts_with(&**part))),
         ("endsWith", [Val::Text(part)]) => Ok(Val::Bool(text.ends_with(&**part))),
-        ("matches", [Val::Text(pattern)]) => functions::matches(run, text, pattern),
+        ("matches", [Val::Text(pattern)]) => patterns::matches(run, text, pattern),
         ("charAt", [Val::Int(at)]) => char_at(text, *at),
         ("indexOf", [Val::Text(part)]) => index_of(text, part, 0),
         ("indexOf", [Val::Text(part), Val::Int(from)]) => index_of(text, part, *from),

@@ -16,7 +16,7 @@ pub(super) enum Type {
     Timestamp,
     Duration,
     /// The type of a type, such as that of `int` in `type(x) == int`.
-    Type,
+    Kind,
     List(Box<Self>),
     Map(Box<Self>, Box<Self>),
     Optional(Box<Self>),
@@ -75,7 +75,7 @@ impl fmt::Display for Type {
             Self::Bytes => f.write_str("bytes"),
             Self::Timestamp => f.write_str("google.protobuf.Timestamp"),
             Self::Duration => f.write_str("google.protobuf.Duration"),
-            Self::Type => f.write_str("type"),
+            Self::Kind => f.write_str("type"),
             Self::List(element) => write!(f, "list({element})"),
             Self::Map(key, value) => write!(f, "map({key}, {value})"),
             Self::Optional(inner) => write!(f, "optional_type({inner})"),
