@@ -1,4 +1,3 @@
 //! placeholder
 
-/// Filters and claim checks.
 pub mod cel;

@@ -41,7 +41,11 @@
 //! - The types of list and map parameters are inferred by joining, so a few calls that mix unknown
 //!   and known types have a known type there and an unknown one here: such a filter is refused,
 //!   never accepted wrongly. Write `== true` where that happens.
+//! - Literals of one type are required as there, but only the outermost type of each element is
+//!   compared: `[[1], ['a']]` is accepted.
 //! - Keys of a map literal that repeat: the last one wins.
+//! - A regular expression over long text is priced at its worst case, so the largest texts (above
+//!   some megabytes, less for large patterns) end with [`CelError::Cost`].
 //! - JSON nests at most 128 levels, and an escaped lone surrogate makes a body invalid.
 //! - Time zones are those known to this build; the text of durations may differ in digits.
 
