@@ -156,12 +156,21 @@ impl Settings {
         };
         for (name, value) in annotations {
             if let Some(key) = name.strip_prefix(PREFIX) {
-                let wanted = ANNOTATIONS.iter().find(|doc| doc.name == name).map(|doc| doc.value);
+                let wanted = ANNOTATIONS
+                    .iter()
+                    .find(|doc| doc.name == name)
+                    .map(|doc| doc.value);
                 match wanted {
-                    None => settings.warnings.push(format!("annotation {name} is not known")),
+                    None => settings
+                        .warnings
+                        .push(format!("annotation {name} is not known")),
                     Some(wanted) => settings.set(key, value.trim()).ok_or_else(|| {
                         let value = value.chars().take(64).collect();
-                        AnnotationError { name: name.clone(), value, wanted }
+                        AnnotationError {
+                            name: name.clone(),
+                            value,
+                            wanted,
+                        }
                     })?,
                 }
             }
@@ -176,8 +185,9 @@ impl Settings {
             "burst" => self.limit.burst = value.parse().ok().filter(|burst| *burst > 0)?,
             "allowed-addresses" => self.addresses = addresses(value)?,
             "filtered-hook-status" => {
-                self.filtered_status =
-                    [200, 202, 400].into_iter().find(|status| status.to_string() == value)?;
+                self.filtered_status = [200, 202, 400]
+                    .into_iter()
+                    .find(|status| status.to_string() == value)?;
             }
             "replay-window" => self.replay_window = at_most(value, MAX_WINDOW)?,
             "min-signature-hash" => self.min_signature_hash = Hash::from_name(value.as_bytes())?,
@@ -193,11 +203,23 @@ impl Settings {
         let mut cap = |value: &mut u32, max: u32, name, flag| {
             if *value > max {
                 *value = max;
-                self.warnings.push(format!("annotation {PREFIX}{name} is above {flag}, which holds"));
+                self.warnings.push(format!(
+                    "annotation {PREFIX}{name} is above {flag}, which holds"
+                ));
             }
         };
-        cap(&mut self.limit.millirate, defaults.max_limit.millirate, "rate", "--max-hook-rate");
-        cap(&mut self.limit.burst, defaults.max_limit.burst, "burst", "--max-hook-burst");
+        cap(
+            &mut self.limit.millirate,
+            defaults.max_limit.millirate,
+            "rate",
+            "--max-hook-rate",
+        );
+        cap(
+            &mut self.limit.burst,
+            defaults.max_limit.burst,
+            "burst",
+            "--max-hook-burst",
+        );
         if defaults.deny_sha1 {
             self.min_signature_hash = self.min_signature_hash.max(Hash::Sha256);
         }
@@ -213,22 +235,31 @@ fn millirate(value: &str) -> Option<u32> {
         clippy::cast_sign_loss,
         reason = "checked to be within u32"
     )]
-    (1.0..=f64::from(u32::MAX)).contains(&milli).then_some(milli as u32)
+    (1.0..=f64::from(u32::MAX))
+        .contains(&milli)
+        .then_some(milli as u32)
 }
 
 fn addresses(value: &str) -> Option<Vec<Cidr>> {
-    let ranges: Option<Vec<Cidr>> = value.split(',').map(|range| range.trim().parse().ok()).collect();
+    let ranges: Option<Vec<Cidr>> = value
+        .split(',')
+        .map(|range| range.trim().parse().ok())
+        .collect();
     ranges.filter(|ranges| ranges.len() <= MAX_ADDRESSES)
 }
 
 fn at_most(value: &str, max: Duration) -> Option<Duration> {
-    duration::parse(value).ok().filter(|duration| *duration <= max)
+    duration::parse(value)
+        .ok()
+        .filter(|duration| *duration <= max)
 }
 
 fn is_registry_host(value: &str) -> bool {
     (1..=253).contains(&value.len())
         && value != "false"
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
 }
 
 #[cfg(test)]
@@ -248,7 +279,10 @@ mod tests {
     }
 
     fn parse(name: &str, value: &str) -> Result<Settings, AnnotationError> {
-        Settings::parse(&BTreeMap::from([(name.to_owned(), value.to_owned())]), &defaults())
+        Settings::parse(
+            &BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            &defaults(),
+        )
     }
 
     #[test]
@@ -265,29 +299,72 @@ mod tests {
             (
                 "allowed-addresses",
                 "192.0.2.0/24, ::1",
-                with(|s| s.addresses = vec!["192.0.2.0/24".parse().unwrap(), "::1".parse().unwrap()]),
+                with(|s| {
+                    s.addresses = vec!["192.0.2.0/24".parse().unwrap(), "::1".parse().unwrap()]
+                }),
             ),
-            ("filtered-hook-status", "400", with(|s| s.filtered_status = 400)),
-            ("replay-window", "5m", with(|s| s.replay_window = Duration::from_secs(300))),
-            ("min-signature-hash", "sha256", with(|s| s.min_signature_hash = Hash::Sha256)),
-            ("trigger-interval", "250ms", with(|s| s.trigger_interval = Duration::from_millis(250))),
-            ("flux-recv", "true", with(|s| s.flux_recv = Some(String::new()))),
-            ("flux-recv", "nexus.example:8443", with(|s| s.flux_recv = Some("nexus.example:8443".into()))),
+            (
+                "filtered-hook-status",
+                "400",
+                with(|s| s.filtered_status = 400),
+            ),
+            (
+                "replay-window",
+                "5m",
+                with(|s| s.replay_window = Duration::from_secs(300)),
+            ),
+            (
+                "min-signature-hash",
+                "sha256",
+                with(|s| s.min_signature_hash = Hash::Sha256),
+            ),
+            (
+                "trigger-interval",
+                "250ms",
+                with(|s| s.trigger_interval = Duration::from_millis(250)),
+            ),
+            (
+                "flux-recv",
+                "true",
+                with(|s| s.flux_recv = Some(String::new())),
+            ),
+            (
+                "flux-recv",
+                "nexus.example:8443",
+                with(|s| s.flux_recv = Some("nexus.example:8443".into())),
+            ),
         ] {
-            assert_eq!(parse(&format!("hookgate.dev/{name}"), value), want, "{name}={value}");
+            assert_eq!(
+                parse(&format!("hookgate.dev/{name}"), value),
+                want,
+                "{name}={value}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error_that_says_what_to_give() {
         for (name, value) in [
-            ("rate", "0"), ("rate", "-1"), ("rate", "NaN"), ("rate", "1e9"), ("rate", ""),
-            ("burst", "0"), ("burst", "1.5"), ("allowed-addresses", "host"), ("allowed-addresses", ""),
-            ("filtered-hook-status", "204"), ("replay-window", "1w"), ("replay-window", "48h"),
-            ("min-signature-hash", "md5"), ("trigger-interval", "1m"), ("flux-recv", "false"),
+            ("rate", "0"),
+            ("rate", "-1"),
+            ("rate", "NaN"),
+            ("rate", "1e9"),
+            ("rate", ""),
+            ("burst", "0"),
+            ("burst", "1.5"),
+            ("allowed-addresses", "host"),
+            ("allowed-addresses", ""),
+            ("filtered-hook-status", "204"),
+            ("replay-window", "1w"),
+            ("replay-window", "48h"),
+            ("min-signature-hash", "md5"),
+            ("trigger-interval", "1m"),
+            ("flux-recv", "false"),
             ("flux-recv", "a/b"),
         ] {
-            let error = parse(&format!("hookgate.dev/{name}"), value).unwrap_err().to_string();
+            let error = parse(&format!("hookgate.dev/{name}"), value)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(name) && error.contains("; give "), "{error}");
         }
     }
@@ -300,13 +377,22 @@ mod tests {
         );
         let capped = parse("hookgate.dev/burst", "40000").unwrap();
         assert_eq!(capped.limit.burst, 30_000);
-        assert_eq!(capped.warnings, ["annotation hookgate.dev/burst is above --max-hook-burst, which holds"]);
+        assert_eq!(
+            capped.warnings,
+            ["annotation hookgate.dev/burst is above --max-hook-burst, which holds"]
+        );
     }
 
     #[test]
     fn an_operator_who_denies_sha1_is_obeyed() {
-        let defaults = Defaults { deny_sha1: true, ..defaults() };
-        let annotations = BTreeMap::from([("hookgate.dev/min-signature-hash".to_owned(), "sha1".to_owned())]);
+        let defaults = Defaults {
+            deny_sha1: true,
+            ..defaults()
+        };
+        let annotations = BTreeMap::from([(
+            "hookgate.dev/min-signature-hash".to_owned(),
+            "sha1".to_owned(),
+        )]);
         let settings = Settings::parse(&annotations, &defaults).unwrap();
         assert_eq!(settings.min_signature_hash, Hash::Sha256);
     }

@@ -51,7 +51,12 @@ pub struct RunArgs {
     pub xds_insecure: bool,
 
     /// Certificate of the xDS port, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_key", requires = "xds_tls_client_ca")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "xds_tls_key",
+        requires = "xds_tls_client_ca"
+    )]
     pub xds_tls_cert: Option<PathBuf>,
 
     /// Key of --xds-tls-cert, PEM
@@ -123,7 +128,12 @@ pub struct RunArgs {
     pub no_cross_namespace_refs: bool,
 
     /// Proxies whose word for the client's address is taken, as ranges
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "127.0.0.0/8,::1/128")]
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128"
+    )]
     pub trusted_proxies: Vec<Cidr>,
 
     /// Let OIDC issuers live at link-local and cloud metadata addresses
@@ -149,8 +159,13 @@ pub struct RunArgs {
 
 /// An address as Go writes it: `:9292` is every interface.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| "give IP:PORT, as 127.0.0.1:9292, or :PORT for every interface".into())
+    let full = if text.starts_with(':') {
+        format!("[::]{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+        .map_err(|_| "give IP:PORT, as 127.0.0.1:9292, or :PORT for every interface".into())
 }
 
 fn filtered_status(text: &str) -> Result<u16, String> {

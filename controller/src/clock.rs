@@ -10,9 +10,14 @@ pub fn now_ms() -> u64 {
 }
 
 /// Unix time in nanoseconds.
-#[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the time comes from"
+)]
 pub fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -34,7 +34,10 @@ pub fn routes(readiness: Readiness, requester: Arc<ManifestRequester>) -> Router
         if readiness.is_ready() {
             (StatusCode::OK, "ok")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "no table has been compiled yet")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no table has been compiled yet",
+            )
         }
     };
     let requests = move || async move {

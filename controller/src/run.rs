@@ -13,15 +13,14 @@ use hook::report::Report;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::activity::Activities;
 use crate::annotations::Defaults;
 use crate::args::RunArgs;
 use crate::control::{Control, ControlError, Socket};
 use crate::health::{self, Readiness};
-use crate::manifests::{self, ManifestsError};
 use crate::manifests::requester::ManifestRequester;
+use crate::manifests::{self, ManifestsError};
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options, Status};
@@ -97,7 +96,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let requester = Arc::new(ManifestRequester::new(snapshots.clone()));
     let edges = Arc::new(Edges::default());
     let options = options(&args);
-    let first = publish::compile(snapshots.borrow().clone(), &BTreeMap::new(), &options, &code);
+    let first = publish::compile(
+        snapshots.borrow().clone(),
+        &BTreeMap::new(),
+        &options,
+        &code,
+    );
     let (publisher, tables) = watch::channel(None);
     let publisher = Publisher {
         current: Arc::new(ArcSwap::from_pointee(first)),
@@ -126,7 +130,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         args.trusted_proxies.clone(),
     ));
     let hooks = tokio::spawn(server.serve(listeners.hooks, stopped.clone()));
-    let sink = report_sink(current.clone(), metrics.clone(), activities.clone(), jwks.clone());
+    let sink = report_sink(
+        current.clone(),
+        metrics.clone(),
+        activities.clone(),
+        jwks.clone(),
+    );
     let xds = tokio::spawn(xds::serve(
         listeners.xds,
         tables,
@@ -136,9 +145,21 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         tls,
         stopped.clone(),
     ));
-    serve(listeners.metrics, health::metrics_routes(metrics.clone()), stopped.clone());
-    serve(listeners.health, health::routes(readiness.clone(), requester), stopped.clone());
-    tokio::spawn(socket.serve(Control { current, activities, edges }));
+    serve(
+        listeners.metrics,
+        health::metrics_routes(metrics.clone()),
+        stopped.clone(),
+    );
+    serve(
+        listeners.health,
+        health::routes(readiness.clone(), requester),
+        stopped.clone(),
+    );
+    tokio::spawn(socket.serve(Control {
+        current,
+        activities,
+        edges,
+    }));
     let publishing = tokio::spawn(publisher.keep_current(snapshots));
     readiness.set(true);
     tracing::info!(
@@ -179,7 +200,13 @@ impl Listeners {
 }
 
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Bind { address, what, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Bind {
+            address,
+            what,
+            source,
+        })
 }
 
 fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
@@ -187,7 +214,10 @@ fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>)
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(listener, routes)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             tracing::error!(%error, "a server failed");
         }
     });
@@ -223,11 +253,18 @@ impl Publisher {
         self.jwks.want(publish::issuer_urls(&snapshot));
         let compiled = publish::compile(snapshot, &self.jwks.known(), &self.options, &self.code);
         let before = self.current.load_full();
-        log_changes(if is_first { &BTreeMap::new() } else { &before.statuses }, &compiled.statuses);
+        let nothing = BTreeMap::new();
+        let said = if is_first { &nothing } else { &before.statuses };
+        log_changes(said, &compiled.statuses);
         self.forget(&before, &compiled);
-        let not_ready = compiled.statuses.values().filter(|s| s.failure.is_some()).count();
+        let not_ready = compiled
+            .statuses
+            .values()
+            .filter(|s| s.failure.is_some())
+            .count();
         let ready = compiled.statuses.len() - not_ready;
-        self.metrics.compiled(ready, not_ready, problems, compiled.table.len());
+        self.metrics
+            .compiled(ready, not_ready, problems, compiled.table.len());
         if is_first || before.version != compiled.version {
             tracing::info!(
                 version = compiled.version,
@@ -248,19 +285,25 @@ impl Publisher {
 
     /// What is kept by Receiver goes with it.
     fn forget(&self, before: &Compiled, after: &Compiled) {
-        self.activities.retain(|name| after.statuses.contains_key(name));
         for (name, plan) in &before.plans {
             if !after.statuses.contains_key(name) {
-                self.metrics.forget(&plan.namespace, name, plan.receiver_type.name());
+                let activity = self.activities.of(name);
+                let outcomes = activity.counts.keys().chain(activity.edge_counts.keys());
+                self.metrics
+                    .forget(name, plan.receiver_type.name(), outcomes);
             }
         }
+        self.activities
+            .retain(|name| after.statuses.contains_key(name));
     }
 }
 
 /// Says what became of each Receiver, when that changes.
 fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Status>) {
     for (name, status) in after {
-        let said = before.get(name).map(|s| (&s.failure, &s.warnings, s.suspended));
+        let said = before
+            .get(name)
+            .map(|s| (&s.failure, &s.warnings, s.suspended));
         if said == Some((&status.failure, &status.warnings, status.suspended)) {
             continue;
         }
@@ -271,7 +314,11 @@ fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Statu
                 message = failure.message,
                 "receiver is not ready"
             ),
-            None => tracing::info!(receiver = name, suspended = status.suspended, "receiver is ready"),
+            None => tracing::info!(
+                receiver = name,
+                suspended = status.suspended,
+                "receiver is ready"
+            ),
         }
         for warning in &status.warnings {
             tracing::warn!(receiver = name, warning, "receiver needs attention");
@@ -297,7 +344,10 @@ fn report_sink(
             for (reason, n) in &counts.reasons {
                 metrics.reported(name, plan.receiver_type.name(), reason, *n);
             }
-            if counts.reasons.contains_key(hook::jwt::JwtError::UnknownKey.reason()) {
+            if counts
+                .reasons
+                .contains_key(hook::jwt::JwtError::UnknownKey.reason())
+            {
                 for issuer in &plan.hook.issuers {
                     jwks.refresh(&issuer.issuer);
                 }
@@ -332,13 +382,17 @@ pub(crate) fn options(args: &RunArgs) -> Options {
 fn filter_path(args: &RunArgs) -> PathBuf {
     args.filter.clone().unwrap_or_else(|| {
         let beside = std::env::current_exe().ok();
-        beside.and_then(|exe| Some(exe.parent()?.join("filter.wasm"))).unwrap_or_default()
+        beside
+            .and_then(|exe| Some(exe.parent()?.join("filter.wasm")))
+            .unwrap_or_default()
     })
 }
 
 fn read_filter(path: &Path) -> Result<Arc<[u8]>, RunError> {
-    let code = std::fs::read(path)
-        .map_err(|source| RunError::Filter { path: path.to_owned(), source })?;
+    let code = std::fs::read(path).map_err(|source| RunError::Filter {
+        path: path.to_owned(),
+        source,
+    })?;
     if !code.starts_with(b"\0asm") || code.len() > MAX_FILTER {
         return Err(RunError::NotWasm(path.to_owned()));
     }

@@ -63,7 +63,9 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn run(args: RunArgs) -> Result<(), AnyError> {
     telemetry::start(args.log_encoding, args.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(crate::run(args))?;
     Ok(())
 }
@@ -106,15 +108,24 @@ mod tests {
 
     fn words(args: &[&str]) -> Vec<String> {
         let args = args.iter().map(OsString::from);
-        with_default_command(args).into_iter().map(|a| a.to_string_lossy().into_owned()).collect()
+        with_default_command(args)
+            .into_iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
     fn arguments_without_a_command_are_those_of_run() {
-        assert_eq!(words(&["hookgate", "--manifests=x"]), ["hookgate", "run", "--manifests=x"]);
+        assert_eq!(
+            words(&["hookgate", "--manifests=x"]),
+            ["hookgate", "run", "--manifests=x"]
+        );
         assert_eq!(words(&["hookgate"]), ["hookgate", "run"]);
         assert_eq!(words(&["hookgate", "--help"]), ["hookgate", "--help"]);
-        assert_eq!(words(&["hookgate", "path", "--name=x"]), ["hookgate", "path", "--name=x"]);
+        assert_eq!(
+            words(&["hookgate", "path", "--name=x"]),
+            ["hookgate", "path", "--name=x"]
+        );
     }
 
     #[test]

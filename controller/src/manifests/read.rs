@@ -69,7 +69,11 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), files: None, good: BTreeMap::new() }
+        Self {
+            path: path.to_owned(),
+            files: None,
+            good: BTreeMap::new(),
+        }
     }
 
     /// The folder as it is now, or `None` if nothing has changed since it was last read.
@@ -95,7 +99,11 @@ impl Folder {
                 alone.snapshot.problems
             }
             Err(message) => {
-                vec![Problem { file: name.to_owned(), document: 0, message: message.clone() }]
+                vec![Problem {
+                    file: name.to_owned(),
+                    document: 0,
+                    message: message.clone(),
+                }]
             }
         };
         match (text, self.good.get(name)) {
@@ -120,8 +128,10 @@ type Text = Result<String, String>;
 /// The manifests in a folder by their name relative to it.
 fn files(folder: &Path) -> Result<BTreeMap<String, Text>, ManifestsError> {
     let mut found = BTreeMap::new();
-    list(folder, folder, 0, &mut found)
-        .map_err(|source| ManifestsError::Folder { path: folder.to_owned(), source })?;
+    list(folder, folder, 0, &mut found).map_err(|source| ManifestsError::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
     Ok(found)
 }
 
@@ -133,7 +143,9 @@ fn list(
 ) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
         // Hidden ones are editors' and, as `..data`, a ConfigMap volume's own.
         if hidden || found.len() >= MAX_FILES {
             continue;
@@ -141,8 +153,15 @@ fn list(
         if path.is_dir() && depth < MAX_DEPTH {
             // A folder that goes away while it is read is read without.
             let _ = list(root, &path, depth + 1, found);
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
-            let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        } else if path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+        {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
             found.insert(name, text(&path));
         }
     }
@@ -181,13 +200,20 @@ impl Reader {
         for (n, document) in (1..).zip(documents(text)) {
             if let Err(message) = self.document(file, document) {
                 let file = file.to_owned();
-                self.snapshot.problems.push(Problem { file, document: n, message });
+                self.snapshot.problems.push(Problem {
+                    file,
+                    document: n,
+                    message,
+                });
             }
         }
     }
 
     fn document(&mut self, file: &str, document: &str) -> Result<(), String> {
-        if document.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+        if document
+            .lines()
+            .all(|line| line.trim().is_empty() || line.starts_with('#'))
+        {
             return Ok(());
         }
         // The message of a head could quote a Secret's value, so it tells the place only.
@@ -199,26 +225,41 @@ impl Reader {
             "default".clone_into(&mut metadata.namespace);
         }
         if !is_object_name(&metadata.name) {
-            return Err(format!("metadata.name: {:?} is not a name", short(&metadata.name)));
+            return Err(format!(
+                "metadata.name: {:?} is not a name",
+                short(&metadata.name)
+            ));
         }
         if !is_label(&metadata.namespace) {
-            return Err(format!("metadata.namespace: {:?} is not a name", short(&metadata.namespace)));
+            return Err(format!(
+                "metadata.namespace: {:?} is not a name",
+                short(&metadata.namespace)
+            ));
         }
         self.unique(file, &head.kind, &metadata)?;
         match (head.api_version.as_str(), head.kind.as_str()) {
             (API_VERSION, "Receiver") => {
-                let receiver: Receiver =
-                    yaml(document).map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
-                self.snapshot.receivers.push(Receiver { metadata, ..receiver });
+                let receiver: Receiver = yaml(document)
+                    .map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
+                self.snapshot.receivers.push(Receiver {
+                    metadata,
+                    ..receiver
+                });
             }
             ("v1", "Secret") => {
-                let raw: RawSecret =
-                    yaml(document).map_err(|(place, _)| format!("Secret, {place}: data and stringData are maps of keys to strings"))?;
+                let raw: RawSecret = yaml(document).map_err(|(place, _)| {
+                    format!("Secret, {place}: data and stringData are maps of keys to strings")
+                })?;
                 let secret = Secret::try_from(raw).map_err(|error| format!("Secret: {error}"))?;
-                self.snapshot.secrets.insert((metadata.namespace, metadata.name), secret);
+                self.snapshot
+                    .secrets
+                    .insert((metadata.namespace, metadata.name), secret);
             }
             (version, kind) if kind == "Receiver" || kind == "Secret" => {
-                return Err(format!("apiVersion {:?} of a {kind} is not served", short(version)));
+                return Err(format!(
+                    "apiVersion {:?} of a {kind} is not served",
+                    short(version)
+                ));
             }
             (version, kind) => self.object(version, kind, metadata),
         }
@@ -226,10 +267,16 @@ impl Reader {
     }
 
     fn unique(&mut self, file: &str, kind: &str, metadata: &ObjectMeta) -> Result<(), String> {
-        let key = (kind.to_owned(), metadata.namespace.clone(), metadata.name.clone());
+        let key = (
+            kind.to_owned(),
+            metadata.namespace.clone(),
+            metadata.name.clone(),
+        );
         if let Some(first) = self.names.get(&key) {
             let (kind, namespace, name) = key;
-            return Err(format!("{kind}/{namespace}/{name} stands in {first} already, which counts"));
+            return Err(format!(
+                "{kind}/{namespace}/{name} stands in {first} already, which counts"
+            ));
         }
         self.names.insert(key, file.to_owned());
         Ok(())
@@ -243,7 +290,9 @@ impl Reader {
             name: metadata.name.clone(),
         };
         let json = json!({"apiVersion": version, "kind": kind, "metadata": meta_json(&metadata)});
-        self.snapshot.objects.insert(reference, ObjectRecord { metadata, json });
+        self.snapshot
+            .objects
+            .insert(reference, ObjectRecord { metadata, json });
     }
 }
 
@@ -279,13 +328,26 @@ fn yaml<T: DeserializeOwned>(document: &str) -> Result<T, (String, String)> {
             || "unknown place".to_owned(),
             |location| format!("line {}, column {}", location.line(), location.column()),
         );
-        (place, short(error.without_snippet().to_string().lines().next().unwrap_or_default()))
+        (
+            place,
+            short(
+                error
+                    .without_snippet()
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default(),
+            ),
+        )
     })
 }
 
 /// What a file may put into a message.
 fn short(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 #[cfg(test)]
@@ -317,7 +379,10 @@ mod tests {
             ("sub/b.yml", git),
             ("c.txt", "not: read"),
             (".hidden.yaml", "}{"),
-            ("d.json", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"}}"),
+            (
+                "d.json",
+                "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"}}",
+            ),
         ]);
         assert_eq!(problems(&snapshot), [""; 0]);
         assert_eq!(snapshot.receivers.len(), 1);
@@ -327,7 +392,11 @@ mod tests {
         assert_eq!(secret.get("other"), Some(&b"plain"[..]));
         let kinds: Vec<_> = snapshot.objects.keys().map(ToString::to_string).collect();
         assert_eq!(kinds, ["GitRepository/default/app", "ConfigMap/default/c"]);
-        let git = snapshot.objects.values().find(|o| o.metadata.name == "app").unwrap();
+        let git = snapshot
+            .objects
+            .values()
+            .find(|o| o.metadata.name == "app")
+            .unwrap();
         assert_eq!(
             git.json,
             json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
@@ -338,19 +407,44 @@ mod tests {
     #[test]
     fn a_bad_document_is_named_and_the_rest_counts() {
         let snapshot = read_all(&[
-            ("bad.yaml", &format!("{RECEIVER}---\nkind: [\n---\nfoo: bar\n")),
+            (
+                "bad.yaml",
+                &format!("{RECEIVER}---\nkind: [\n---\nfoo: bar\n"),
+            ),
             ("dup.yaml", RECEIVER),
-            ("type.yaml", &RECEIVER.replace("name: app\n  namespace", "name: two\n  namespace").replace("resources:", "resourcez:")),
-            ("name.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A/B}\n"),
+            (
+                "type.yaml",
+                &RECEIVER
+                    .replace("name: app\n  namespace", "name: two\n  namespace")
+                    .replace("resources:", "resourcez:"),
+            ),
+            (
+                "name.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A/B}\n",
+            ),
         ]);
         assert_eq!(snapshot.receivers.len(), 1);
         let got = problems(&snapshot);
         assert_eq!(got.len(), 5, "{got:#?}");
         assert!(got[0].starts_with("bad.yaml, document 2: "), "{got:#?}");
-        assert!(got[1].starts_with("bad.yaml, document 3: ") && got[1].ends_with("not a Kubernetes object with apiVersion, kind and metadata"), "{got:#?}");
-        assert_eq!(got[2], "dup.yaml, document 1: Receiver/flux-system/app stands in bad.yaml already, which counts");
-        assert_eq!(got[3], "name.yaml, document 1: metadata.name: \"A/B\" is not a name");
-        assert!(got[4].starts_with("type.yaml, document 1: Receiver, line ") && got[4].contains("resourcez"), "{got:#?}");
+        assert!(
+            got[1].starts_with("bad.yaml, document 3: ")
+                && got[1].ends_with("not a Kubernetes object with apiVersion, kind and metadata"),
+            "{got:#?}"
+        );
+        assert_eq!(
+            got[2],
+            "dup.yaml, document 1: Receiver/flux-system/app stands in bad.yaml already, which counts"
+        );
+        assert_eq!(
+            got[3],
+            "name.yaml, document 1: metadata.name: \"A/B\" is not a name"
+        );
+        assert!(
+            got[4].starts_with("type.yaml, document 1: Receiver, line ")
+                && got[4].contains("resourcez"),
+            "{got:#?}"
+        );
     }
 
     #[test]
@@ -394,14 +488,21 @@ mod tests {
     #[test]
     fn a_missing_folder_is_an_error_that_names_it() {
         let error = read(Path::new("/nowhere/at/all")).unwrap_err();
-        assert_eq!(error.to_string(), "failed to read the folder of manifests \"/nowhere/at/all\"");
+        assert_eq!(
+            error.to_string(),
+            "failed to read the folder of manifests \"/nowhere/at/all\""
+        );
     }
 
     #[test]
     fn hostile_yaml_is_bounded() {
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
         let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
-        let snapshot = read_all(&[("bomb.yaml", bomb), ("deep.yaml", &deep), ("ok.yaml", RECEIVER)]);
+        let snapshot = read_all(&[
+            ("bomb.yaml", bomb),
+            ("deep.yaml", &deep),
+            ("ok.yaml", RECEIVER),
+        ]);
         assert_eq!((snapshot.receivers.len(), snapshot.problems.len()), (1, 2));
     }
 }

@@ -31,7 +31,10 @@ struct Kept {
 impl ManifestRequester {
     /// A Requester for the objects of these snapshots.
     pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { snapshots, kept: Mutex::default() }
+        Self {
+            snapshots,
+            kept: Mutex::default(),
+        }
     }
 
     /// The last requests, oldest first, and how many there were for each resource.
@@ -50,8 +53,11 @@ impl ManifestRequester {
                 })
             })
             .collect();
-        let counts: BTreeMap<_, _> =
-            kept.counts.iter().map(|(resource, n)| (resource.to_string(), n)).collect();
+        let counts: BTreeMap<_, _> = kept
+            .counts
+            .iter()
+            .map(|(resource, n)| (resource.to_string(), n))
+            .collect();
         json!({"requests": last, "counts": counts})
     }
 
@@ -61,7 +67,11 @@ impl ManifestRequester {
 }
 
 impl Requester for ManifestRequester {
-    async fn request(&self, resource: &ResourceRef, requested_at: &str) -> Result<(), RequestError> {
+    async fn request(
+        &self,
+        resource: &ResourceRef,
+        requested_at: &str,
+    ) -> Result<(), RequestError> {
         if !self.snapshots.borrow().objects.contains_key(resource) {
             return Err(RequestError::NotFound);
         }
@@ -70,7 +80,8 @@ impl Requester for ManifestRequester {
         if kept.last.len() == KEPT {
             kept.last.pop_front();
         }
-        kept.last.push_back((resource.clone(), requested_at.to_owned()));
+        kept.last
+            .push_back((resource.clone(), requested_at.to_owned()));
         if kept.counts.len() < COUNTED || kept.counts.contains_key(resource) {
             *kept.counts.entry(resource.clone()).or_default() += 1;
         }

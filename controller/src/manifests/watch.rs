@@ -32,10 +32,16 @@ pub async fn watch(
         // A full channel has a change in it already.
         let _ = changed.try_send(());
     })
-    .map_err(|source| ManifestsError::Watch { path: folder.to_owned(), source })?;
+    .map_err(|source| ManifestsError::Watch {
+        path: folder.to_owned(),
+        source,
+    })?;
     watcher
         .watch(folder, RecursiveMode::Recursive)
-        .map_err(|source| ManifestsError::Watch { path: folder.to_owned(), source })?;
+        .map_err(|source| ManifestsError::Watch {
+            path: folder.to_owned(),
+            source,
+        })?;
     let mut reader = Folder::new(folder);
     let first = reader.read()?.unwrap_or_default();
     log_problems(&first);
@@ -56,7 +62,10 @@ async fn follow(
             _ = timeout(REREAD, changes.recv()) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        while timeout(QUIET, changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+        while timeout(QUIET, changes.recv())
+            .await
+            .is_ok_and(|change| change.is_some())
+        {}
         let read = tokio::task::spawn_blocking(move || {
             let next = folder.read();
             (folder, next)

@@ -151,8 +151,10 @@ impl<R: Requester> Annotator<R> {
         interval: Duration,
         arrived: Instant,
     ) -> Vec<Outcome> {
-        let waits: Vec<_> =
-            resources.iter().map(|resource| self.shared.join(resource, interval)).collect();
+        let waits: Vec<_> = resources
+            .iter()
+            .map(|resource| self.shared.join(resource, interval))
+            .collect();
         let deadline = arrived + PATIENCE;
         join_all(waits.into_iter().map(|wait| async move {
             match timeout_at(deadline, wait).await {
@@ -183,7 +185,11 @@ impl<R: Requester> Shared<R> {
     }
 
     /// Joins the hooks that wait for a resource, with a worker for them if there is none.
-    fn join(self: &Arc<Self>, resource: &ResourceRef, interval: Duration) -> oneshot::Receiver<Outcome> {
+    fn join(
+        self: &Arc<Self>,
+        resource: &ResourceRef,
+        interval: Duration,
+    ) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let mut queues = self.lock();
         let is_new = !queues.contains_key(resource);
@@ -202,11 +208,12 @@ impl<R: Requester> Shared<R> {
         while let Some((batch, interval)) = self.take(&resource) {
             let began = Instant::now();
             let stamp = self.stamp();
-            let outcome = match timeout(REQUEST_TIMEOUT, self.requester.request(&resource, &stamp)).await {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(error)) => Outcome::Failed(error),
-                Err(_) => Outcome::Failed(RequestError::Timeout),
-            };
+            let outcome =
+                match timeout(REQUEST_TIMEOUT, self.requester.request(&resource, &stamp)).await {
+                    Ok(Ok(())) => Outcome::Done,
+                    Ok(Err(error)) => Outcome::Failed(error),
+                    Err(_) => Outcome::Failed(RequestError::Timeout),
+                };
             for waiting in batch {
                 // Whoever has gone away does not need it.
                 let _ = waiting.send(outcome.clone());
@@ -242,7 +249,11 @@ impl<R: Requester> Shared<R> {
     fn stamp(&self) -> String {
         let now = clock::now_ns();
         let last = self.last_stamp.fetch_max(now, Ordering::AcqRel);
-        let unique = if now > last { now } else { self.last_stamp.fetch_add(1, Ordering::AcqRel) + 1 };
+        let unique = if now > last {
+            now
+        } else {
+            self.last_stamp.fetch_add(1, Ordering::AcqRel) + 1
+        };
         clock::rfc3339(unique)
     }
 }
@@ -265,12 +276,19 @@ mod tests {
 
     impl Requester for Fake {
         async fn request(&self, resource: &ResourceRef, at: &str) -> Result<(), RequestError> {
-            self.asked.lock().unwrap().push((resource.name.clone(), at.to_owned(), Instant::now()));
+            self.asked
+                .lock()
+                .unwrap()
+                .push((resource.name.clone(), at.to_owned(), Instant::now()));
             let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_once.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(self.takes).await;
             self.at_once.fetch_sub(1, Ordering::SeqCst);
-            if self.fails { Err(RequestError::NotFound) } else { Ok(()) }
+            if self.fails {
+                Err(RequestError::NotFound)
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -284,7 +302,11 @@ mod tests {
     }
 
     fn annotator(takes_ms: u64, fails: bool) -> (Arc<Fake>, Arc<Annotator<Arc<Fake>>>) {
-        let fake = Arc::new(Fake { takes: Duration::from_millis(takes_ms), fails, ..Fake::default() });
+        let fake = Arc::new(Fake {
+            takes: Duration::from_millis(takes_ms),
+            fails,
+            ..Fake::default()
+        });
         (fake.clone(), Arc::new(Annotator::new(fake)))
     }
 
@@ -294,10 +316,17 @@ mod tests {
         let hooks = (0..n).map(|_| {
             let annotator = annotator.clone();
             tokio::spawn(async move {
-                annotator.trigger(&[resource("a")], SECOND, Instant::now()).await.remove(0)
+                annotator
+                    .trigger(&[resource("a")], SECOND, Instant::now())
+                    .await
+                    .remove(0)
             })
         });
-        join_all(hooks).await.into_iter().map(Result::unwrap).collect()
+        join_all(hooks)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,7 +347,11 @@ mod tests {
         let (fake, annotator) = annotator(300, false);
         let first = tokio::spawn({
             let annotator = annotator.clone();
-            async move { annotator.trigger(&[resource("a")], SECOND, Instant::now()).await }
+            async move {
+                annotator
+                    .trigger(&[resource("a")], SECOND, Instant::now())
+                    .await
+            }
         });
         tokio::time::sleep(Duration::from_millis(100)).await;
         let came = Instant::now();
@@ -334,7 +367,11 @@ mod tests {
     async fn a_failure_is_shared_by_those_who_waited_for_it() {
         let (fake, annotator) = annotator(10, true);
         let outcomes = burst(&annotator, 10).await;
-        assert!(outcomes.iter().all(|o| *o == Outcome::Failed(RequestError::NotFound)));
+        assert!(
+            outcomes
+                .iter()
+                .all(|o| *o == Outcome::Failed(RequestError::NotFound))
+        );
         assert!(fake.asked.lock().unwrap().len() <= 2);
     }
 
@@ -343,11 +380,18 @@ mod tests {
         let (fake, annotator) = annotator(7_000, false);
         let first = tokio::spawn({
             let annotator = annotator.clone();
-            async move { annotator.trigger(&[resource("a")], SECOND, Instant::now()).await }
+            async move {
+                annotator
+                    .trigger(&[resource("a")], SECOND, Instant::now())
+                    .await
+            }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
         let came = Instant::now();
-        assert_eq!(annotator.trigger(&[resource("a")], SECOND, came).await, [Outcome::Deadline]);
+        assert_eq!(
+            annotator.trigger(&[resource("a")], SECOND, came).await,
+            [Outcome::Deadline]
+        );
         assert_eq!(came.elapsed(), PATIENCE);
         assert_eq!(first.await.unwrap(), [Outcome::Done]);
         annotator.drain().await;
@@ -359,7 +403,11 @@ mod tests {
         let (fake, annotator) = annotator(50, false);
         let gone = tokio::spawn({
             let annotator = annotator.clone();
-            async move { annotator.trigger(&[resource("a")], SECOND, Instant::now()).await }
+            async move {
+                annotator
+                    .trigger(&[resource("a")], SECOND, Instant::now())
+                    .await
+            }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
         let (resources, now) = ([resource("a")], Instant::now());

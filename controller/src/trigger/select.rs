@@ -69,7 +69,10 @@ pub fn static_error(entry: &ResourceSpec) -> Option<String> {
         return Some("matchLabels field not set when using wildcard '*' as name".to_owned());
     }
     if api_version(entry).is_none() {
-        return Some(format!("apiVersion must be specified for kind {:?}", entry.kind));
+        return Some(format!(
+            "apiVersion must be specified for kind {:?}",
+            entry.kind
+        ));
     }
     None
 }
@@ -86,13 +89,22 @@ impl Selection {
 
 fn failed(entry: &ResourceSpec, error: &str) -> Selection {
     let errors = vec![format!("{}/{}: {error}", entry.kind, entry.name)];
-    Selection { resources: Vec::new(), errors }
+    Selection {
+        resources: Vec::new(),
+        errors,
+    }
 }
 
 fn api_version(entry: &ResourceSpec) -> Option<&str> {
-    let given = entry.api_version.as_deref().filter(|version| !version.is_empty());
+    let given = entry
+        .api_version
+        .as_deref()
+        .filter(|version| !version.is_empty());
     given.or_else(|| {
-        RESOURCE_KINDS.iter().find(|(kind, _)| *kind == entry.kind).and_then(|(_, version)| *version)
+        RESOURCE_KINDS
+            .iter()
+            .find(|(kind, _)| *kind == entry.kind)
+            .and_then(|(_, version)| *version)
     })
 }
 
@@ -103,7 +115,9 @@ fn is_of(reference: &ResourceRef, probe: &ResourceRef) -> bool {
 }
 
 fn has_labels(record: &ObjectRecord, labels: &BTreeMap<String, String>) -> bool {
-    labels.iter().all(|(key, value)| record.metadata.labels.get(key) == Some(value))
+    labels
+        .iter()
+        .all(|(key, value)| record.metadata.labels.get(key) == Some(value))
 }
 
 #[cfg(test)]
@@ -133,8 +147,13 @@ mod tests {
             json: json!({"label": label}),
         };
         let objects = objects.iter();
-        let objects = objects.map(|(ns, name, label)| (reference(ns, name), record(label))).collect();
-        Snapshot { objects, ..Snapshot::default() }
+        let objects = objects
+            .map(|(ns, name, label)| (reference(ns, name), record(label)))
+            .collect();
+        Snapshot {
+            objects,
+            ..Snapshot::default()
+        }
     }
 
     fn entry(name: &str, labels: Option<&[(&str, &str)]>) -> ResourceSpec {
@@ -142,18 +161,27 @@ mod tests {
             kind: "GitRepository".to_owned(),
             name: name.to_owned(),
             match_labels: labels.map(|labels| {
-                labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+                labels
+                    .iter()
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect()
             }),
             ..ResourceSpec::default()
         }
     }
 
     fn chosen(resources: Vec<ResourceRef>) -> Selection {
-        Selection { resources, errors: Vec::new() }
+        Selection {
+            resources,
+            errors: Vec::new(),
+        }
     }
 
     fn error(text: &str) -> Selection {
-        Selection { resources: Vec::new(), errors: vec![text.to_owned()] }
+        Selection {
+            resources: Vec::new(),
+            errors: vec![text.to_owned()],
+        }
     }
 
     #[test]
@@ -169,7 +197,10 @@ mod tests {
         let got = select(&entry("*", Some(&[("app", "x")])), "ns", false, &all, None);
         assert_eq!(got, chosen(vec![reference("ns", "a")]));
         let got = select(&entry("*", Some(&[])), "ns", false, &all, None);
-        assert_eq!(got, chosen(vec![reference("ns", "a"), reference("ns", "b")]));
+        assert_eq!(
+            got,
+            chosen(vec![reference("ns", "a"), reference("ns", "b")])
+        );
         let got = select(&entry("*", Some(&[("app", "z")])), "ns", false, &all, None);
         assert_eq!(got, chosen(Vec::new()));
     }
@@ -212,6 +243,9 @@ mod tests {
             error("GitRepository/app: cross-namespace references are not allowed")
         );
         cross.namespace = Some("ns".to_owned());
-        assert_eq!(select(&cross, "ns", true, &none, None), chosen(vec![reference("ns", "app")]));
+        assert_eq!(
+            select(&cross, "ns", true, &none, None),
+            chosen(vec![reference("ns", "app")])
+        );
     }
 }
