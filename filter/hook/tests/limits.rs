@@ -219,6 +219,34 @@ fn a_flood_of_forged_hooks_stops_large_ones_of_strangers_only() {
 }
 
 #[test]
+fn a_declared_length_is_refused_before_the_first_byte() {
+    let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
+    let sender = Sender {
+        gate: &gate,
+        host: &host,
+        now_ms: 0,
+    };
+    sender.empty_failure_bucket();
+    let path = path();
+    for (length, want) in [
+        ("65536", None),
+        ("65537", Some("429 failure_limit retry-after 1")),
+        ("3145728", Some("429 failure_limit retry-after 1")),
+        ("3145729", Some("413 too_large")),
+    ] {
+        let request = post(
+            &path,
+            &[("x-signature", FORGED), ("content-length", length)],
+        );
+        let got = match gate.headers(&request, false, 0, &host) {
+            Step::Done(decision) => Some(outcome(&decision)),
+            Step::Body(_) => None,
+        };
+        assert_eq!(got.as_deref(), want, "{length}");
+    }
+}
+
+#[test]
 fn strangers_are_heard_again_when_the_flood_is_over() {
     let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
     let at = |now_ms| Sender {
