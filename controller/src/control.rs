@@ -165,7 +165,7 @@ impl Control {
             "type": status.receiver_type,
             "suspended": status.suspended,
             "ready": status.failure.is_none(),
-            "reason": status.failure.as_ref().map(|failure| failure.reason.clone()),
+            "reason": status.failure.as_ref().map(|failure| failure.reason),
             "message": status.failure.as_ref().map(|failure| failure.message.clone()),
             "warnings": status.warnings,
             "table": {"version": current.version, "envoys": self.edges.describe()},

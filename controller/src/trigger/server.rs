@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hook::address::Cidr;
-use hook::config::MAX_BODY;
+use hook::config::{Hook, MAX_BODY};
 use hook::gate::{Decision, Host, Step, Verdict};
 use hook::jwt::{Algorithm, Signatures, Unsupported};
 use hook::rejection::Rejection;
@@ -171,24 +171,21 @@ impl<R: Requester> HookServer<R> {
             Step::Done(decision) if !is_admitted(&decision) => (decision, Held::default()),
             Step::Done(decision) => match self.read(&mut body, arrived, |_| Ok(())).await {
                 Ok(body) => (decision, body),
-                Err(rejected) => (
-                    Decision {
-                        hook: decision.hook,
-                        ..rejected
-                    },
-                    Held::default(),
-                ),
+                Err(Ended::Decided(decision)) => (decision, Held::default()),
+                Err(Ended::Rejected(rejection)) => {
+                    (rejected(rejection, decision.hook), Held::default())
+                }
             },
             Step::Body(mut pending) => {
-                let hook = pending.hook().clone();
                 let feed = |chunk: &[u8]| pending.chunk(chunk, clock::now_ms(), &lender);
                 match self.read(&mut body, arrived, feed).await {
                     Ok(body) => (pending.end(clock::now_ms(), &lender), body),
-                    Err(rejected) => (
-                        Decision {
-                            hook: Some(hook),
-                            ..rejected
-                        },
+                    Err(Ended::Decided(decision)) => (decision, Held::default()),
+                    Err(Ended::Rejected(Rejection::BadRequest)) => {
+                        (pending.abort(clock::now_ms(), &lender), Held::default())
+                    }
+                    Err(Ended::Rejected(rejection)) => (
+                        rejected(rejection, Some(pending.hook().clone())),
                         Held::default(),
                     ),
                 }
@@ -223,7 +220,7 @@ impl<R: Requester> HookServer<R> {
         body: &mut Incoming,
         arrived: Instant,
         mut feed: impl FnMut(&[u8]) -> Result<(), Decision>,
-    ) -> Result<Held<'_>, Decision> {
+    ) -> Result<Held<'_>, Ended> {
         let max = usize::try_from(self.current.load().gate.max_body().min(MAX_BODY)).unwrap_or(0);
         let declared = body
             .size_hint()
@@ -233,13 +230,13 @@ impl<R: Requester> HookServer<R> {
         let permit = self
             .budget
             .try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX))
-            .map_err(|_| rejected(Rejection::Busy))?;
+            .map_err(|_| Ended::Rejected(Rejection::Busy))?;
         let mut whole = Vec::with_capacity(declared.unwrap_or(0).min(max));
         let deadline = arrived + REQUEST_TIMEOUT;
         loop {
             let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
             let frame = match timeout_at(deadline, frame).await {
-                Err(_) | Ok(Some(Err(_))) => return Err(rejected(Rejection::BadRequest)),
+                Err(_) | Ok(Some(Err(_))) => return Err(Ended::Rejected(Rejection::BadRequest)),
                 Ok(None) => {
                     return Ok(Held {
                         bytes: whole,
@@ -249,10 +246,11 @@ impl<R: Requester> HookServer<R> {
                 Ok(Some(Ok(frame))) => frame,
             };
             if let Ok(chunk) = frame.into_data() {
+                feed(&chunk).map_err(Ended::Decided)?;
+                // Types that are decided on the head feed nothing to the Gate, which then can't tell.
                 if chunk.len() > max.saturating_sub(whole.len()) {
-                    return Err(rejected(Rejection::TooLarge));
+                    return Err(Ended::Rejected(Rejection::TooLarge));
                 }
-                feed(&chunk)?;
                 whole.extend_from_slice(&chunk);
             }
         }
@@ -285,11 +283,19 @@ fn is_admitted(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Admit(_))
 }
 
-fn rejected(rejection: Rejection) -> Decision {
+fn rejected(rejection: Rejection, hook: Option<Arc<Hook>>) -> Decision {
     Decision {
         verdict: Verdict::Reject(rejection),
-        hook: None,
+        hook,
     }
+}
+
+/// Why a body was not read to its end.
+enum Ended {
+    /// The Gate has seen enough.
+    Decided(Decision),
+    /// It is too large, broke off, or there is no room for it.
+    Rejected(Rejection),
 }
 
 fn reply_to(outcome: &Outcome) -> Reply {
