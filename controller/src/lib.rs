@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod address;
+pub mod receiver;
+pub mod signature;

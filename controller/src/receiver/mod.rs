@@ -1,0 +1,3 @@
+//! The Receiver reconciler.
+
+pub mod jwks;
