@@ -112,7 +112,7 @@ pub fn jwk_to_key(jwk: &Jwk) -> Result<Key, KeyError> {
     };
     let algorithms = algorithms(key_type, jwk.alg.as_deref())?;
     let key = match key_type {
-        KeyType::Rsa => rsa(number(jwk.n.as_deref())?, number(jwk.e.as_deref())?)?,
+        KeyType::Rsa => rsa(&number(jwk.n.as_deref())?, &number(jwk.e.as_deref())?)?,
         KeyType::P256 => point(jwk, 32)?,
         KeyType::P384 => point(jwk, 48)?,
         KeyType::Ed25519 => exactly(32, number(jwk.x.as_deref())?)?,
@@ -144,8 +144,8 @@ fn algorithms(key_type: KeyType, alg: Option<&str>) -> Result<Vec<Algorithm>, Ke
     }
 }
 
-fn rsa(modulus: Vec<u8>, exponent: Vec<u8>) -> Result<Vec<u8>, KeyError> {
-    let (n, e) = (der::significant(&modulus), der::significant(&exponent));
+fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let (n, e) = (der::significant(modulus), der::significant(exponent));
     let bits = n
         .first()
         .and_then(|first| {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     /// The vector's key of this id, with members replaced; `null` counts as absent.
-    fn with(kid: &str, members: Value) -> Result<Key, KeyError> {
+    fn with(kid: &str, members: &Value) -> Result<Key, KeyError> {
         let vectors = vectors();
         let keys = vectors["keys"].as_array().unwrap();
         let mut jwk = keys.iter().find(|key| key["jwk"]["kid"] == kid).unwrap()["jwk"].clone();
@@ -237,51 +237,51 @@ mod tests {
     fn a_key_is_for_what_its_members_say() {
         let rows = [
             (
-                with("rsa-2048", json!({"alg": "PS384"})),
+                with("rsa-2048", &json!({"alg": "PS384"})),
                 Ok([Ps384].to_vec()),
             ),
             (
-                with("rsa-2048", json!({"use": null, "key_ops": ["verify"]})),
+                with("rsa-2048", &json!({"use": null, "key_ops": ["verify"]})),
                 Ok([Rs256, Rs384, Rs512, Ps256, Ps384, Ps512].to_vec()),
             ),
             (
-                with("rsa-2048", json!({"alg": "RSA-OAEP"})),
+                with("rsa-2048", &json!({"alg": "RSA-OAEP"})),
                 Err(KeyError::Algorithm),
             ),
             (
-                with("rsa-2048", json!({"alg": "HS256"})),
+                with("rsa-2048", &json!({"alg": "HS256"})),
                 Err(KeyError::Algorithm),
             ),
             (
-                with("rsa-2048", json!({"alg": "ES256"})),
+                with("rsa-2048", &json!({"alg": "ES256"})),
                 Err(KeyError::Algorithm),
             ),
-            (with("rsa-2048", json!({"use": "enc"})), Err(KeyError::Use)),
+            (with("rsa-2048", &json!({"use": "enc"})), Err(KeyError::Use)),
             (
-                with("rsa-2048", json!({"key_ops": ["wrapKey"]})),
+                with("rsa-2048", &json!({"key_ops": ["wrapKey"]})),
                 Err(KeyError::Use),
             ),
-            (with("p256", json!({"alg": "ES256"})), Ok([Es256].to_vec())),
+            (with("p256", &json!({"alg": "ES256"})), Ok([Es256].to_vec())),
             (
-                with("p256", json!({"alg": "ES384"})),
+                with("p256", &json!({"alg": "ES384"})),
                 Err(KeyError::Algorithm),
             ),
-            (with("p384", json!({})), Ok([Es384].to_vec())),
+            (with("p384", &json!({})), Ok([Es384].to_vec())),
             (
-                with("ed25519", json!({"alg": "Ed25519"})),
+                with("ed25519", &json!({"alg": "Ed25519"})),
                 Ok([EdDsa].to_vec()),
             ),
             (
-                with("ed25519", json!({"crv": "X25519"})),
+                with("ed25519", &json!({"crv": "X25519"})),
                 Err(KeyError::Type),
             ),
-            (with("p256", json!({"crv": "P-521"})), Err(KeyError::Type)),
+            (with("p256", &json!({"crv": "P-521"})), Err(KeyError::Type)),
             (
-                with("p256", json!({"crv": "P-384"})),
+                with("p256", &json!({"crv": "P-384"})),
                 Err(KeyError::Malformed),
             ),
-            (with("p256", json!({"crv": null})), Err(KeyError::Type)),
-            (with("p256", json!({"kty": "oct"})), Err(KeyError::Type)),
+            (with("p256", &json!({"crv": null})), Err(KeyError::Type)),
+            (with("p256", &json!({"kty": "oct"})), Err(KeyError::Type)),
         ];
         for (index, (key, expected)) in rows.into_iter().enumerate() {
             assert_eq!(key.map(|key| key.algorithms), expected, "row {index}");
@@ -293,25 +293,25 @@ mod tests {
         let huge = "_".repeat(1400);
         let rows = [
             (key(&vectors()["small_rsa"]), KeyError::Size),
-            (with("rsa-2048", json!({"n": huge})), KeyError::Size),
-            (with("rsa-2048", json!({"n": "AAAA"})), KeyError::Malformed),
-            (with("rsa-2048", json!({"n": null})), KeyError::Malformed),
-            (with("rsa-2048", json!({"n": "a+b/"})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"n": huge})), KeyError::Size),
+            (with("rsa-2048", &json!({"n": "AAAA"})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"n": null})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"n": "a+b/"})), KeyError::Malformed),
             (
-                with("rsa-2048", json!({"e": "AQAB=="})),
+                with("rsa-2048", &json!({"e": "AQAB=="})),
                 KeyError::Malformed,
             ),
-            (with("rsa-2048", json!({"e": ""})), KeyError::Malformed),
-            (with("rsa-2048", json!({"e": "AQ"})), KeyError::Malformed),
-            (with("rsa-2048", json!({"e": "AQAC"})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"e": ""})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"e": "AQ"})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"e": "AQAC"})), KeyError::Malformed),
             (
-                with("rsa-2048", json!({"e": "AwAAAAE"})),
+                with("rsa-2048", &json!({"e": "AwAAAAE"})),
                 KeyError::Malformed,
             ),
-            (with("rsa-2048", json!({"kid": huge})), KeyError::Malformed),
-            (with("p256", json!({"x": "AA"})), KeyError::Malformed),
-            (with("p256", json!({"y": null})), KeyError::Malformed),
-            (with("ed25519", json!({"x": "AA"})), KeyError::Malformed),
+            (with("rsa-2048", &json!({"kid": huge})), KeyError::Malformed),
+            (with("p256", &json!({"x": "AA"})), KeyError::Malformed),
+            (with("p256", &json!({"y": null})), KeyError::Malformed),
+            (with("ed25519", &json!({"x": "AA"})), KeyError::Malformed),
         ];
         for (index, (key, expected)) in rows.into_iter().enumerate() {
             assert_eq!(key, Err(expected), "row {index}");
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn an_empty_key_id_is_none() {
         assert_eq!(
-            with("p256", json!({"kid": ""})).map(|key| key.kid),
+            with("p256", &json!({"kid": ""})).map(|key| key.kid),
             Ok(None)
         );
     }

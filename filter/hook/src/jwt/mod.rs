@@ -35,8 +35,8 @@ const NOT_BEFORE_LEEWAY: u64 = 5 * 60;
 /// The most keys tried on one token. Issuers with more than one key name it in the token (OpenID
 /// Connect Core 10.1), so that one is the rule; the limit bounds the work a forged token makes.
 const MAX_TRIES: usize = 8;
-/// Google's issuer, which its tokens name with or without the scheme.
-const GOOGLE: &str = "https://accounts.google.com";
+/// Google's issuer. Its tokens name it with or without the scheme.
+pub const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const GOOGLE_BARE: &str = "accounts.google.com";
 
 /// A signature algorithm of RFC 7518 or RFC 8037, in the order of the table.
@@ -290,7 +290,7 @@ pub fn verify_oidc(
         .enumerate()
         .find(|(_, issuer)| {
             issuer.issuer == claims.issuer
-                || (issuer.issuer == GOOGLE && claims.issuer == GOOGLE_BARE)
+                || (issuer.issuer == GOOGLE_ISSUER && claims.issuer == GOOGLE_BARE)
         })
         .ok_or(JwtError::Issuer)?;
     let meant = match &claims.audience {
@@ -351,7 +351,7 @@ pub fn verify_gcr(
     if !matches!(token.algorithm, Algorithm::Rs256 | Algorithm::Es256) {
         return Err(JwtError::Algorithm);
     }
-    if claims.issuer != GOOGLE && claims.issuer != GOOGLE_BARE {
+    if claims.issuer != GOOGLE_ISSUER && claims.issuer != GOOGLE_BARE {
         return Err(JwtError::Issuer);
     }
     if !claims.email_verified || !claims.email.as_deref().is_some_and(email) {
