@@ -54,18 +54,18 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "FILE",
-        requires = "xds_tls_key",
-        requires = "xds_tls_client_ca"
+        requires = "xds_key",
+        requires = "xds_client_ca"
     )]
-    pub xds_tls_cert: Option<PathBuf>,
+    pub xds_cert: Option<PathBuf>,
 
-    /// Key of --xds-tls-cert, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_cert")]
-    pub xds_tls_key: Option<PathBuf>,
+    /// Key of --xds-cert, PEM
+    #[arg(long, value_name = "FILE", requires = "xds_cert")]
+    pub xds_key: Option<PathBuf>,
 
     /// CA of the certificates that Envoys present, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_cert")]
-    pub xds_tls_client_ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "xds_cert")]
+    pub xds_client_ca: Option<PathBuf>,
 
     /// Largest body of a hook, in bytes; at most 26214400
     #[arg(long, value_name = "BYTES", default_value_t = 3_145_728, value_parser = clap::value_parser!(u64).range(1..=hook::config::MAX_BODY))]

@@ -168,10 +168,27 @@ impl Control {
             "reason": status.failure.as_ref().map(|failure| failure.reason),
             "message": status.failure.as_ref().map(|failure| failure.message.clone()),
             "warnings": status.warnings,
-            "table": {"version": current.version, "envoys": self.edges.describe()},
+            "table": {"version": current.version, "envoys": envoys(&self.edges)},
             "activity": self.activities.of(name),
         })
     }
+}
+
+fn envoys(edges: &Edges) -> Value {
+    let described: Vec<_> = edges
+        .list()
+        .into_iter()
+        .map(|edge| {
+            json!({
+                "node": edge.node,
+                "connected": edge.connected_since.is_some(),
+                "offered": edge.offered,
+                "has": edge.acked,
+                "refused": edge.nack.map(|nack| json!({"version": nack.version, "message": nack.message})),
+            })
+        })
+        .collect();
+    described.into()
 }
 
 /// Asks the running process.

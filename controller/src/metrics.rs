@@ -1,5 +1,7 @@
 //! Every metric, by name. Labels are bounded: nothing that a sender chooses becomes a label.
 
+use std::sync::atomic::Ordering;
+
 use hook::config::Slot;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -7,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+
+use crate::xds::Counts;
 
 /// A metric as the README's table shows it.
 #[derive(Clone, Copy, Debug)]
@@ -388,9 +392,17 @@ impl Metrics {
         self.weak.remove(&NameLabels { namespace, name });
     }
 
-    /// The number of Envoys connected.
-    pub(crate) fn envoys(&self, n: usize) {
-        self.xds_envoys.set(i64::try_from(n).unwrap_or(i64::MAX));
+    /// What the Envoys said, as counted where they speak.
+    pub(crate) fn edges(&self, counts: Counts) {
+        self.xds_envoys
+            .set(i64::try_from(counts.streams).unwrap_or(i64::MAX));
+        self.xds_pushes
+            .inner()
+            .store(counts.pushes, Ordering::Relaxed);
+        self.xds_acks.inner().store(counts.acks, Ordering::Relaxed);
+        self.xds_nacks
+            .inner()
+            .store(counts.nacks, Ordering::Relaxed);
     }
 }
 

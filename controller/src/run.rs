@@ -24,7 +24,8 @@ use crate::manifests::{self, ManifestsError};
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options, Status};
-use crate::receiver::jwks::Jwks;
+use crate::receiver::jwks::{self, IssuerKeys, Jwks};
+use crate::receiver::plan;
 use crate::trigger::annotate::Annotator;
 use crate::trigger::deliver::Deliverer;
 use crate::trigger::server::HookServer;
@@ -80,7 +81,7 @@ pub enum RunError {
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // The process may be a test's second: the first provider stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tls = xds::XdsTls::from_args(&args)?;
+    let tls = xds_tls(&args);
     xds::bind_policy(args.xds_addr, tls.as_ref(), args.xds_insecure)?;
     let code = read_filter(&filter_path(&args))?;
     let (stop, stopped) = watch::channel(false);
@@ -88,11 +89,16 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let snapshots = manifests::watch(&args.manifests, stopped.clone()).await?;
     let metrics = Arc::new(Metrics::default());
     let activities = Arc::new(Activities::default());
-    let jwks = Arc::new(Jwks::new(
-        args.allow_metadata_addresses,
-        args.gcr_certs_url.clone(),
-        args.gcr_iap_keys_url.clone(),
-    ));
+    let jwks = Jwks::new(jwks::Settings {
+        allow_metadata_addresses: args.allow_metadata_addresses,
+        google_certs: args.gcr_certs_url.clone(),
+        google_iap: args.gcr_iap_keys_url.clone(),
+        ..jwks::Settings::default()
+    });
+    let refreshing = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.run().await }
+    });
     let requester = Arc::new(ManifestRequester::new(snapshots.clone()));
     let edges = Arc::new(Edges::default());
     let options = options(&args);
@@ -136,18 +142,16 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         activities.clone(),
         jwks.clone(),
     );
-    let xds = tokio::spawn(xds::serve(
-        listeners.xds,
-        tables,
-        edges.clone(),
-        metrics.clone(),
-        sink,
-        tls,
-        stopped.clone(),
-    ));
+    let xds = tokio::spawn({
+        let (edges, mut stop) = (edges.clone(), stopped.clone());
+        let shutdown = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        async move { xds::serve(listeners.xds, tls.as_ref(), tables, edges, sink, shutdown).await }
+    });
     serve(
         listeners.metrics,
-        health::metrics_routes(metrics.clone()),
+        health::metrics_routes(metrics.clone(), edges.clone()),
         stopped.clone(),
     );
     serve(
@@ -174,6 +178,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let _ = hooks.await;
     deliverer.drain().await;
     publishing.abort();
+    refreshing.abort();
     if let Ok(Err(error)) = xds.await {
         tracing::error!(%error, "the xDS server failed");
     }
@@ -230,13 +235,13 @@ struct Publisher {
     code: Arc<[u8]>,
     metrics: Arc<Metrics>,
     activities: Arc<Activities>,
-    jwks: Arc<Jwks>,
+    jwks: Jwks,
     tables: watch::Sender<Option<Arc<xds::Snapshot>>>,
 }
 
 impl Publisher {
     async fn keep_current(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut keys = self.jwks.changes();
+        let mut keys = self.jwks.changed();
         loop {
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() { return },
@@ -250,8 +255,8 @@ impl Publisher {
 
     fn publish(&self, snapshot: Arc<Snapshot>, is_first: bool) {
         let problems = snapshot.problems.len();
-        self.jwks.want(publish::issuer_urls(&snapshot));
-        let compiled = publish::compile(snapshot, &self.jwks.known(), &self.options, &self.code);
+        let issuers = self.issuers(&snapshot);
+        let compiled = publish::compile(snapshot, &issuers, &self.options, &self.code);
         let before = self.current.load_full();
         let nothing = BTreeMap::new();
         let said = if is_first { &nothing } else { &before.statuses };
@@ -281,6 +286,26 @@ impl Publisher {
             })));
         }
         self.current.store(Arc::new(compiled));
+    }
+
+    /// The keys that are at hand. Others are sent for: when they come, this table is compiled again.
+    fn issuers(&self, snapshot: &Snapshot) -> BTreeMap<String, Arc<IssuerKeys>> {
+        let urls = publish::issuer_urls(snapshot);
+        self.jwks.retain(&urls, urls.contains(plan::GOOGLE));
+        let mut keys = BTreeMap::new();
+        for url in urls {
+            let at_hand = match url.as_str() {
+                plan::GOOGLE => self.jwks.cached_google(),
+                url => self.jwks.cached(url),
+            };
+            match at_hand {
+                Some(found) => {
+                    keys.insert(url, found);
+                }
+                None => fetch(self.jwks.clone(), url, false),
+            }
+        }
+        keys
     }
 
     /// What is kept by Receiver goes with it.
@@ -326,15 +351,28 @@ fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Statu
     }
 }
 
+/// Fetches the keys of an issuer; `again` even if there are some, at a limited rate.
+fn fetch(jwks: Jwks, issuer: String, again: bool) {
+    tokio::spawn(async move {
+        // A failure is logged where it happens, and tried again.
+        match (issuer.as_str(), again) {
+            (plan::GOOGLE, false) => drop(jwks.google().await),
+            (plan::GOOGLE, true) => drop(jwks.refresh_google().await),
+            (url, false) => drop(jwks.keys(url).await),
+            (url, true) => drop(jwks.refresh(url).await),
+        }
+    });
+}
+
 /// What Envoy reports is counted for Receivers that there are, and is a hint to look for new keys.
 fn report_sink(
     current: Arc<ArcSwap<Compiled>>,
     metrics: Arc<Metrics>,
     activities: Arc<Activities>,
-    jwks: Arc<Jwks>,
+    jwks: Jwks,
 ) -> xds::ReportSink {
     Arc::new(move |bytes: &[u8]| {
-        let report = Report::parse(bytes).ok_or("not an edge report")?;
+        let report = Report::parse(bytes).ok_or_else(|| "not an edge report".to_owned())?;
         let current = current.load();
         activities.reported(&report, |name| current.plans.contains_key(name));
         for (name, counts) in &report.hooks {
@@ -349,7 +387,7 @@ fn report_sink(
                 .contains_key(hook::jwt::JwtError::UnknownKey.reason())
             {
                 for issuer in &plan.hook.issuers {
-                    jwks.refresh(&issuer.issuer);
+                    fetch(jwks.clone(), issuer.issuer.clone(), true);
                 }
             }
         }
@@ -377,6 +415,15 @@ pub(crate) fn options(args: &RunArgs) -> Options {
             trigger_interval: args.trigger_interval,
         },
     }
+}
+
+fn xds_tls(args: &RunArgs) -> Option<xds::XdsTls> {
+    let (cert, key) = (args.xds_cert.clone()?, args.xds_key.clone()?);
+    Some(xds::XdsTls {
+        cert,
+        key,
+        client_ca: args.xds_client_ca.clone()?,
+    })
 }
 
 fn filter_path(args: &RunArgs) -> PathBuf {

@@ -28,7 +28,18 @@ enum Command {
     Path(path::PathArgs),
     Sign(sign::SignArgs),
     Explain(explain::ExplainArgs),
-    Edge(edge::EdgeArgs),
+    /// Configure Envoy
+    #[command(subcommand)]
+    Edge(EdgeCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum EdgeCommand {
+    /// Print the configuration of a stand-alone Envoy
+    #[command(
+        after_help = "Example:\n  hookgate edge bootstrap --tls-cert tls.crt --tls-key tls.key > envoy.yaml && envoy -c envoy.yaml"
+    )]
+    Bootstrap(edge::BootstrapArgs),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -47,7 +58,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Path(args) => path::run(args),
         Command::Sign(args) => sign::run(args),
         Command::Explain(args) => explain::run(args),
-        Command::Edge(args) => edge::run(args).map_err(Into::into),
+        Command::Edge(EdgeCommand::Bootstrap(args)) => {
+            edge::run(args, &mut std::io::stdout()).map_err(Into::into)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

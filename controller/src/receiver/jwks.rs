@@ -33,6 +33,10 @@ use schedule::{Intervals, Schedule};
 
 /// The most keys taken from one issuer.
 const MAX_KEYS: usize = 64;
+/// Where Google publishes the keys for RS256.
+pub const GOOGLE_CERTS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+/// Where Google publishes the keys for ES256.
+pub const GOOGLE_IAP_KEYS: &str = "https://www.gstatic.com/iap/verify/public_key-jwk";
 /// The most issuers known at a time.
 const MAX_ISSUERS: usize = 256;
 /// How many issuers are asked at a time in the background.
@@ -72,8 +76,8 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(5),
             allow_metadata_addresses: false,
-            google_certs: "https://www.googleapis.com/oauth2/v3/certs".into(),
-            google_iap: "https://www.gstatic.com/iap/verify/public_key-jwk".into(),
+            google_certs: GOOGLE_CERTS.into(),
+            google_iap: GOOGLE_IAP_KEYS.into(),
         }
     }
 }
@@ -88,6 +92,14 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
+    /// The keys of a JWKS document, for every algorithm that we have.
+    ///
+    /// # Errors
+    /// Why none of them can be used.
+    pub fn from_jwks(json: &[u8]) -> Result<Self, JwksError> {
+        parse_keys(json, Algorithm::ALL.to_vec())
+    }
+
     /// The issuer as it stands in the table.
     #[must_use]
     pub fn issuer(&self, issuer_url: &str, audience: &str) -> Issuer {
@@ -265,6 +277,20 @@ impl Jwks {
         self.0.google(Want::Newer).await
     }
 
+    /// The keys of an issuer that are at hand, without waiting.
+    #[must_use]
+    pub fn cached(&self, issuer_url: &str) -> Option<Arc<IssuerKeys>> {
+        self.0.cached(&Source::Issuer(issuer_url.into()))
+    }
+
+    /// The keys of Google that are at hand, without waiting.
+    #[must_use]
+    pub fn cached_google(&self) -> Option<Arc<IssuerKeys>> {
+        let certs = self.0.cached(&self.0.google_certs)?;
+        let iap = self.0.cached(&self.0.google_iap);
+        Some(Arc::new(joined(&certs, iap.as_deref())))
+    }
+
     /// Counts up whenever the keys of some issuer changed: time to compile the table.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -353,14 +379,13 @@ impl Inner {
             self.keys(&self.google_certs, want),
             self.keys(&self.google_iap, want)
         );
-        let mut all = certs?.as_ref().clone();
-        if let Ok(iap) = iap {
-            all.algorithms.extend_from_slice(&iap.algorithms);
-            all.keys.extend_from_slice(&iap.keys);
-            all.algorithms.sort();
-            all.keys.sort();
-        }
-        Ok(all)
+        Ok(joined(certs?.as_ref(), iap.ok().as_deref()))
+    }
+
+    fn cached(&self, source: &Source) -> Option<Arc<IssuerKeys>> {
+        let entry = lock(&self.entries).get(source)?.clone();
+        let keys = lock(&entry.state).keys.clone();
+        keys
     }
 
     async fn keys(
@@ -501,6 +526,18 @@ impl Inner {
         }
         (due, next)
     }
+}
+
+/// Google's two sets of keys as one.
+fn joined(certs: &IssuerKeys, iap: Option<&IssuerKeys>) -> IssuerKeys {
+    let mut all = certs.clone();
+    if let Some(iap) = iap {
+        all.algorithms.extend_from_slice(&iap.algorithms);
+        all.keys.extend_from_slice(&iap.keys);
+        all.algorithms.sort();
+        all.keys.sort();
+    }
+    all
 }
 
 impl Source {
