@@ -26,7 +26,7 @@ pub struct Options {
     pub envoy: String,
     /// More arguments of Envoy.
     pub envoy_arguments: Vec<String>,
-    /// More flags of `hookgate run`.
+    /// More flags of `hookgate run`; `{issuer}` in them is the URL of the World's issuer.
     pub controller_flags: Vec<String>,
     /// More flags of `hookgate edge bootstrap`.
     pub edge_flags: Vec<String>,
@@ -123,7 +123,11 @@ impl World {
             filter,
             control_socket: controller::control_socket(dir.path()),
             addresses: Addresses::reserve(),
-            flags: options.controller_flags.clone(),
+            flags: options
+                .controller_flags
+                .iter()
+                .map(|flag| flag.replace("{issuer}", &issuer.url()))
+                .collect(),
             log_dir: dir.path().to_owned(),
         };
         let listener = ports::address();
