@@ -150,22 +150,20 @@ overload_manager:
 
 /// The bootstrap's `stats_config`.
 ///
-/// The filter names its counters `hookgate.outcome.<word>.type.<receiver type>` and
+/// The filter names its counters `hookgate.hooks.outcome.<word>.type.<receiver type>` and
 /// `hookgate.hook.<namespace>/<name>.outcome.<word>`. Prometheus shows them as
-/// `hookgate_outcome{outcome,type}` and `hookgate_hook{hook,outcome}`. The name of a Receiver may hold
+/// `hookgate_hooks{outcome,type}` and `hookgate_hook{hook,outcome}`. The name of a Receiver may hold
 /// dots, so expressions are anchored at both ends.
-pub(super) const STATS_CONFIG: &str = r#"# The filter's counters become two metrics with labels: hookgate_outcome{outcome,type} and
+pub(super) const STATS_CONFIG: &str = r#"# The filter's counters become two metrics with labels: hookgate_hooks{outcome,type} and
 # hookgate_hook{hook,outcome}. The second group is the label's value, the first is cut from the name.
 stats_config:
   stats_tags:
   - tag_name: type
-    regex: "^wasmcustom\\.hookgate\\.outcome\\.[a-z0-9_-]+(\\.type\\.([a-z0-9_-]+))$"
+    regex: "^wasmcustom\\.hookgate\\.hooks\\.outcome\\.[a-z0-9_-]+(\\.type\\.([a-z0-9_-]+))$"
   - tag_name: hook
     regex: "^wasmcustom\\.hookgate\\.hook(\\.([^/]+/.+))\\.outcome\\.[a-z0-9_-]+$"
   - tag_name: outcome
-    regex: "^wasmcustom\\.hookgate\\.outcome(\\.([a-z0-9_-]+))\\.type\\.[a-z0-9_-]+$"
-  - tag_name: outcome
-    regex: "^wasmcustom\\.hookgate\\.hook\\.[^/]+/.+(\\.outcome\\.([a-z0-9_-]+))$"
+    regex: "^wasmcustom\\.hookgate\\.(?:hooks|hook\\.[^/]+/.+)(\\.outcome\\.([a-z0-9_-]+))(?:\\.type\\.[a-z0-9_-]+)?$"
 "#;
 
 /// One line a request on standard output. A hook's path is a secret: neither path nor query, and no

@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -200,16 +201,23 @@ impl Resolve for Resolver {
                 return Err(Refused::MetadataAddress.into());
             }
             let addresses: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
-            if !allow
-                && addresses
-                    .iter()
-                    .any(|socket| address::is_metadata(socket.ip()))
-            {
-                return Err(Refused::MetadataAddress.into());
+            if !allow {
+                check_resolved(&addresses)?;
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
+}
+
+/// One refused address among several is enough: the connection could go there.
+fn check_resolved(addresses: &[SocketAddr]) -> Result<(), Refused> {
+    if addresses
+        .iter()
+        .any(|socket| address::is_metadata(socket.ip()))
+    {
+        return Err(Refused::MetadataAddress);
+    }
+    Ok(())
 }
 
 /// What this file refuses within the client's own steps; found again in the chain of its error.
@@ -353,5 +361,13 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_name_with_one_refused_address_is_refused() {
+        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (good, bad) = (socket("192.0.2.1:0"), socket("[fe80::1]:0"));
+        assert_eq!(check_resolved(&[good]), Ok(()));
+        assert_eq!(check_resolved(&[good, bad]), Err(Refused::MetadataAddress));
     }
 }

@@ -83,7 +83,7 @@ impl Server {
             asked,
             task,
         };
-        server.discovery(json!({}));
+        server.discovery(&json!({}));
         server.keys(&["p256"]);
         server
     }
@@ -92,7 +92,7 @@ impl Server {
         lock(&self.replies).insert(path.into(), reply);
     }
 
-    fn discovery(&self, members: Value) {
+    fn discovery(&self, members: &Value) {
         let mut document = json!({"issuer": self.url, "jwks_uri": format!("{}{KEYS}", self.url)});
         document["id_token_signing_alg_values_supported"] = json!(["ES256", "RS256", "ES512"]);
         for (name, value) in members.as_object().unwrap() {
@@ -281,7 +281,7 @@ async fn an_issuer_is_exactly_what_its_document_says() {
     let slash = format!("{}/", server.url);
     let jwks = Jwks::new(Settings::default());
     assert_eq!(jwks.keys(&slash).await, Err(JwksError::IssuerMismatch));
-    server.discovery(json!({ "issuer": slash }));
+    server.discovery(&json!({ "issuer": slash }));
     assert_eq!(jwks.keys(&server.url).await, Err(JwksError::IssuerMismatch));
     assert_eq!(
         Jwks::new(Settings::default()).keys(&slash).await.as_deref(),
@@ -363,7 +363,7 @@ async fn documents_that_break_a_rule_are_refused() {
 async fn keys_for_other_algorithms_and_uses_are_skipped() {
     let server = Server::start().await;
     server.keys(&["rsa-2048", "p256", "p384", "ed25519"]);
-    server.discovery(json!({"id_token_signing_alg_values_supported": ["EdDSA", "none", "HS256"]}));
+    server.discovery(&json!({"id_token_signing_alg_values_supported": ["EdDSA", "none", "HS256"]}));
     let jwks = Jwks::new(Settings::default());
     let expected = IssuerKeys {
         algorithms: vec![Algorithm::EdDsa],
@@ -371,7 +371,7 @@ async fn keys_for_other_algorithms_and_uses_are_skipped() {
     };
     assert_eq!(jwks.keys(&server.url).await.as_deref(), Ok(&expected));
     for announced in [json!(null), json!([]), json!(["ES512"])] {
-        server.discovery(json!({"id_token_signing_alg_values_supported": announced}));
+        server.discovery(&json!({"id_token_signing_alg_values_supported": announced}));
         let expected = IssuerKeys {
             algorithms: vec![Algorithm::Rs256],
             keys: vec![key("rsa-2048", &[Algorithm::Rs256])],
@@ -433,13 +433,13 @@ async fn metadata_services_are_not_asked() {
             "{url}"
         );
     }
-    server.discovery(json!({"jwks_uri": "http://100.100.100.200/keys"}));
+    server.discovery(&json!({"jwks_uri": "http://100.100.100.200/keys"}));
     let document = Document::Keys;
     assert_eq!(
         outcome(&server.url).await,
         Err(JwksError::MetadataAddress { document })
     );
-    server.discovery(json!({"jwks_uri": "file:///etc/passwd"}));
+    server.discovery(&json!({"jwks_uri": "file:///etc/passwd"}));
     assert_eq!(outcome(&server.url).await, Err(JwksError::Url { document }));
 }
 

@@ -22,10 +22,10 @@ impl Signatures for Toy {
         message: &[u8],
         signature: &[u8],
     ) -> Result<bool, Unsupported> {
-        match algorithm {
-            Algorithm::Ps256 => Err(Unsupported),
-            _ => Ok(signature == toy(algorithm, spki, message)),
+        if algorithm == Algorithm::Ps256 {
+            return Err(Unsupported);
         }
+        Ok(signature == toy(algorithm, spki, message))
     }
 }
 
@@ -503,7 +503,8 @@ fn gcr_tokens_hold_by_googles_rules() {
 
 #[test]
 fn a_bearer_token_follows_exactly_its_prefix() {
-    let rows: [(&[u8], bool, Option<&[u8]>); 12] = [
+    type Row = (&'static [u8], bool, Option<&'static [u8]>);
+    let rows: [Row; 12] = [
         (b"Bearer x", true, Some(b"x")),
         (b"Bearer x", false, Some(b"x")),
         (b"Bearer  x \t", true, Some(b"x")),
