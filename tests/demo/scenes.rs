@@ -119,7 +119,7 @@ pub(crate) const SCENES: &[Scene] = &[
         sent: "a genuine hook of the event \"star\"",
         play: |stage| {
             let hook = stage.world.hook("github").with_event("star");
-            stage.end_at_gate(hook, 200, "event_not_listed")
+            stage.end_at_gate(hook, 200, "ignored")
         },
     },
     Scene {
