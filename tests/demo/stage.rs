@@ -137,9 +137,9 @@ impl Stage {
     /// What the filter has decided so far, by reason word.
     fn reasons(&self) -> BTreeMap<String, u64> {
         let mut reasons = BTreeMap::new();
-        for (name, count) in self.world.envoy().stats("hookgate.outcome.") {
+        for (name, count) in self.world.envoy().stats("hookgate.hooks.outcome.") {
             let reason = name
-                .split_once("hookgate.outcome.")
+                .split_once("hookgate.hooks.outcome.")
                 .and_then(|(_, rest)| rest.split_once(".type."))
                 .map(|(reason, _)| reason.to_owned());
             *reasons.entry(reason.unwrap_or(name)).or_default() += count;

@@ -23,10 +23,18 @@ pub fn invalid_cel(text: &str) -> Failure {
 
 /// The Secret or its token is missing.
 pub fn token_not_found(text: &str) -> Failure {
-    Failure { reason: "TokenNotFound", message: text.to_owned(), is_terminal: false }
+    Failure {
+        reason: "TokenNotFound",
+        message: text.to_owned(),
+        is_terminal: false,
+    }
 }
 
 fn terminal(reason: &'static str, text: &str) -> Failure {
     let message = format!("Reconciliation failed terminally due to configuration error: {text}");
-    Failure { reason, message, is_terminal: true }
+    Failure {
+        reason,
+        message,
+        is_terminal: true,
+    }
 }

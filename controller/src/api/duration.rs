@@ -21,12 +21,16 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         return Err(DurationError);
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(DurationError)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or(DurationError)?;
         let (number, after) = rest.split_at(digits);
         let well_formed = number.starts_with(|c: char| c.is_ascii_digit())
             && number.ends_with(|c: char| c.is_ascii_digit());
         let number: f64 = number.parse().map_err(|_| DurationError)?;
-        let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let unit_len = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_len);
         let scale = match unit {
             "ms" => 0.001,
@@ -41,7 +45,11 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         seconds += number * scale;
         rest = after;
     }
-    if seconds > MAX_SECONDS { Err(DurationError) } else { Ok(Duration::from_secs_f64(seconds)) }
+    if seconds > MAX_SECONDS {
+        Err(DurationError)
+    } else {
+        Ok(Duration::from_secs_f64(seconds))
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ pub const RESOURCE_KINDS: &[(&str, Option<&str>)] = &[
     ("ImagePolicy", None),
     ("ImageUpdateAutomation", None),
     ("OCIRepository", Some("source.toolkit.fluxcd.io/v1")),
-    ("ArtifactGenerator", Some("source.extensions.fluxcd.io/v1beta1")),
+    (
+        "ArtifactGenerator",
+        Some("source.extensions.fluxcd.io/v1beta1"),
+    ),
     ("ExternalArtifact", None),
 ];
 
@@ -181,21 +184,40 @@ struct Errors(Vec<FieldError>);
 
 impl Errors {
     fn add(&mut self, field: &str, message: &str) {
-        self.0.push(FieldError { field: field.to_owned(), message: message.to_owned() });
+        self.0.push(FieldError {
+            field: field.to_owned(),
+            message: message.to_owned(),
+        });
     }
 
     fn done(self) -> Result<(), Vec<FieldError>> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.0)
+        }
     }
 }
 
 fn credentials(spec: &ReceiverSpec, errors: &mut Errors) {
     let is_oidc = spec.r#type == "generic-oidc";
     let rules = [
-        (is_oidc && spec.oidc_providers.is_empty(), "generic-oidc receiver requires at least one oidcProvider"),
-        (!is_oidc && !spec.oidc_providers.is_empty(), "oidcProviders can only be set when type is generic-oidc"),
-        (is_oidc && spec.secret_ref.is_some(), "secretRef cannot be set when type is generic-oidc"),
-        (!is_oidc && spec.secret_ref.is_none(), "secretRef is required when type is not generic-oidc"),
+        (
+            is_oidc && spec.oidc_providers.is_empty(),
+            "generic-oidc receiver requires at least one oidcProvider",
+        ),
+        (
+            !is_oidc && !spec.oidc_providers.is_empty(),
+            "oidcProviders can only be set when type is generic-oidc",
+        ),
+        (
+            is_oidc && spec.secret_ref.is_some(),
+            "secretRef cannot be set when type is generic-oidc",
+        ),
+        (
+            !is_oidc && spec.secret_ref.is_none(),
+            "secretRef is required when type is not generic-oidc",
+        ),
     ];
     for (is_broken, message) in rules {
         if is_broken {
@@ -211,13 +233,27 @@ fn resource(entry: &ResourceSpec, at: &str, errors: &mut Errors) {
         errors.add(&format!("{at}.kind"), &message);
     }
     if entry.name != "*" && !is_object_name(&entry.name) {
-        errors.add(&format!("{at}.name"), "not a name of 1 to 253 characters, and not \"*\"");
+        errors.add(
+            &format!("{at}.name"),
+            "not a name of 1 to 253 characters, and not \"*\"",
+        );
     }
-    if entry.namespace.as_ref().is_some_and(|namespace| !is_label(namespace)) {
+    if entry
+        .namespace
+        .as_ref()
+        .is_some_and(|namespace| !is_label(namespace))
+    {
         errors.add(&format!("{at}.namespace"), "not the name of a namespace");
     }
-    if entry.api_version.as_ref().is_some_and(|version| !is_api_version(version)) {
-        errors.add(&format!("{at}.apiVersion"), "not group/version, such as source.toolkit.fluxcd.io/v1");
+    if entry
+        .api_version
+        .as_ref()
+        .is_some_and(|version| !is_api_version(version))
+    {
+        errors.add(
+            &format!("{at}.apiVersion"),
+            "not group/version, such as source.toolkit.fluxcd.io/v1",
+        );
     }
 }
 
@@ -236,21 +272,33 @@ fn providers(providers: &[OidcProvider], errors: &mut Errors) {
         if url.is_empty() {
             errors.add(&format!("{at}.issuerURL"), "issuerURL is required");
         } else if !url.starts_with("https://") && !url.starts_with("http://") {
-            errors.add(&format!("{at}.issuerURL"), "issuerURL must start with http:// or https://");
+            errors.add(
+                &format!("{at}.issuerURL"),
+                "issuerURL must start with http:// or https://",
+            );
         } else if !seen.insert(url) {
             errors.add(&format!("{at}.issuerURL"), "issuerURL is a duplicate");
         }
         if provider.validations.is_empty() {
-            errors.add(&format!("{at}.validations"), "at least one validation is required");
+            errors.add(
+                &format!("{at}.validations"),
+                "at least one validation is required",
+            );
         }
         for (n, variable) in provider.variables.iter().enumerate() {
             if variable.name.is_empty() || variable.expression.is_empty() {
-                errors.add(&format!("{at}.variables[{n}]"), "name and expression are required");
+                errors.add(
+                    &format!("{at}.variables[{n}]"),
+                    "name and expression are required",
+                );
             }
         }
         for (n, validation) in provider.validations.iter().enumerate() {
             if validation.expression.is_empty() || validation.message.is_empty() {
-                errors.add(&format!("{at}.validations[{n}]"), "expression and message are required");
+                errors.add(
+                    &format!("{at}.validations[{n}]"),
+                    "expression and message are required",
+                );
             }
         }
     }
@@ -263,7 +311,9 @@ mod tests {
     fn errors(change: impl FnOnce(&mut ReceiverSpec)) -> Vec<String> {
         let mut receiver = Receiver::default();
         receiver.spec.r#type = "github".to_owned();
-        receiver.spec.secret_ref = Some(SecretRef { name: "token".to_owned() });
+        receiver.spec.secret_ref = Some(SecretRef {
+            name: "token".to_owned(),
+        });
         receiver.spec.resources = vec![ResourceSpec {
             kind: "GitRepository".to_owned(),
             name: "app".to_owned(),
@@ -277,7 +327,10 @@ mod tests {
     fn provider() -> OidcProvider {
         OidcProvider {
             issuer_url: "https://issuer".to_owned(),
-            validations: vec![Validation { expression: "true".to_owned(), message: "m".to_owned() }],
+            validations: vec![Validation {
+                expression: "true".to_owned(),
+                message: "m".to_owned(),
+            }],
             ..OidcProvider::default()
         }
     }
@@ -290,12 +343,16 @@ mod tests {
     #[test]
     fn each_broken_rule_is_named_with_its_field() {
         assert_eq!(
-            errors(|spec| spec.resources[0].kind = "Pod".to_owned())[0].split(" is not").next(),
+            errors(|spec| spec.resources[0].kind = "Pod".to_owned())[0]
+                .split(" is not")
+                .next(),
             Some("spec.resources[0].kind: \"Pod\"")
         );
         assert_eq!(
             errors(|spec| spec.resources[0].api_version = Some("a/b/../c".to_owned())),
-            ["spec.resources[0].apiVersion: not group/version, such as source.toolkit.fluxcd.io/v1"]
+            [
+                "spec.resources[0].apiVersion: not group/version, such as source.toolkit.fluxcd.io/v1"
+            ]
         );
         assert_eq!(
             errors(|spec| spec.resources[0].namespace = Some("a/b".to_owned())),

@@ -43,7 +43,9 @@ impl Secret {
     /// A Secret of these keys.
     pub fn new(values: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let values = values.into_iter();
-        Self { values: values.map(|(key, value)| (key, value.into())).collect() }
+        Self {
+            values: values.map(|(key, value)| (key, value.into())).collect(),
+        }
     }
 
     /// The bytes under a key, just as they are: a trailing newline is part of them.
@@ -65,13 +67,22 @@ impl TryFrom<RawSecret> for Secret {
         let mut values = BTreeMap::new();
         for (key, text) in raw.data {
             // Line breaks come from YAML's block scalars.
-            let text: String =
-                text.unwrap_or_default().chars().filter(|c| !c.is_ascii_whitespace()).collect();
-            let bytes = STANDARD.decode(&text).map_err(|_| SecretError::NotBase64(key.clone()))?;
+            let text: String = text
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| !c.is_ascii_whitespace())
+                .collect();
+            let bytes = STANDARD
+                .decode(&text)
+                .map_err(|_| SecretError::NotBase64(key.clone()))?;
             values.insert(key, bytes);
         }
         // As on the API server, stringData wins.
-        values.extend(raw.string_data.into_iter().map(|(key, text)| (key, text.into_bytes())));
+        values.extend(
+            raw.string_data
+                .into_iter()
+                .map(|(key, text)| (key, text.into_bytes())),
+        );
         if values.values().map(Vec::len).sum::<usize>() > MAX_BYTES {
             return Err(SecretError::TooLarge);
         }
