@@ -93,9 +93,11 @@ impl Parts {
 
     /// The chain on this port, with `place` where the filter is, or nothing there. Without the real filter nothing marks a
     /// request for the guard: it then lets everything through, at the same cost.
-    pub(crate) fn chain(&self, name: &str, port: u16, place: Option<Value>) -> Value {
-        let is_filter = place.as_ref().is_some_and(|place| {
-            place["@type"].as_str().is_some_and(|kind| kind.ends_with("Wasm"))
+    pub(crate) fn chain(&self, name: &str, port: u16, place: Option<&Value>) -> Value {
+        let is_filter = place.is_some_and(|place| {
+            place["@type"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("Wasm"))
         });
         let mut listener = self.listener.clone();
         listener["name"] = Value::from(name);
@@ -107,11 +109,14 @@ impl Parts {
                 let Some(filters) = manager["http_filters"].as_array_mut() else {
                     continue;
                 };
-                let held = filters.iter().position(|filter| filter.get("config_discovery").is_some());
+                let held = filters
+                    .iter()
+                    .position(|filter| filter.get("config_discovery").is_some());
                 if let Some(at) = held {
-                    match &place {
+                    match place {
                         Some(place) => {
-                            filters[at] = json!({"name": filters[at]["name"], "typed_config": place});
+                            filters[at] =
+                                json!({"name": filters[at]["name"], "typed_config": place});
                         }
                         None => {
                             filters.remove(at);
@@ -203,9 +208,17 @@ fn unlimited(value: &mut Value) {
 
 fn open_guard(filter: &mut Value) {
     let config = &mut filter["typed_config"];
-    let is_rbac = config["@type"].as_str().is_some_and(|kind| kind.ends_with("RBAC"));
-    let policies = config.pointer_mut("/rules/policies").and_then(Value::as_object_mut);
-    for policy in policies.filter(|_| is_rbac).into_iter().flat_map(|held| held.values_mut()) {
+    let is_rbac = config["@type"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("RBAC"));
+    let policies = config
+        .pointer_mut("/rules/policies")
+        .and_then(Value::as_object_mut);
+    for policy in policies
+        .filter(|_| is_rbac)
+        .into_iter()
+        .flat_map(|held| held.values_mut())
+    {
         policy["permissions"] = json!([{"any": true}]);
     }
 }
@@ -248,6 +261,8 @@ fn find<'v>(value: &'v Value, wanted: &dyn Fn(&Value) -> bool) -> Option<&'v Val
 }
 
 fn has_port(value: &Value, port: u16) -> bool {
-    find(value, &|held| held.get("port_value").and_then(Value::as_u64) == Some(port.into()))
-        .is_some()
+    find(value, &|held| {
+        held.get("port_value").and_then(Value::as_u64) == Some(port.into())
+    })
+    .is_some()
 }

@@ -31,14 +31,14 @@ impl Edge {
         scenarios: &[Scenario],
     ) -> Result<Self, String> {
         let listeners = scenarios.iter().map(|scenario| scenario.listener.clone());
-        Self::with_listeners(parts, servers, listeners.collect())
+        Self::with_listeners(parts, servers, &listeners.collect::<Vec<_>>())
     }
 
     /// Starts it on these listeners, pinned to the first core if that can be.
     pub(crate) fn with_listeners(
         parts: &Parts,
         servers: &Servers,
-        listeners: Vec<Value>,
+        listeners: &[Value],
     ) -> Result<Self, String> {
         let dir = TempDir::new().map_err(|error| error.to_string())?;
         let admin = ports::address();
@@ -91,8 +91,8 @@ pub(crate) fn table_memory(
     let mut smallest = None;
     for hooks in tables {
         let port = ports::reserve();
-        let listener = parts.chain("memory", port, Some(parts.filter(hooks)));
-        let edge = Edge::with_listeners(parts, servers, vec![listener])?;
+        let listener = parts.chain("memory", port, Some(&parts.filter(hooks)));
+        let edge = Edge::with_listeners(parts, servers, &[listener])?;
         let client = Client::plain(SocketAddr::from(([127, 0, 0, 1], port)));
         // The worker has its own copy by its first request at the latest.
         client.get("/").map_err(|error| error.to_string())?;
@@ -119,7 +119,9 @@ fn command(config: &Path) -> Result<Command, String> {
 }
 
 fn is_live(admin: SocketAddr) -> bool {
-    let answer = Client::plain(admin).timeout(Duration::from_secs(2)).get("/ready");
+    let answer = Client::plain(admin)
+        .timeout(Duration::from_secs(2))
+        .get("/ready");
     answer.is_ok_and(|response| response.text().trim() == "LIVE")
 }
 

@@ -46,13 +46,25 @@ impl Scenario {
         let forged = hook_wire(&parts.hook(BODY).forged());
         let chain = |name, place, request: &Vec<u8>, status| {
             let port = ports::reserve();
-            let listener = parts.chain(name, port, place);
-            Self { name, listener, port, request: request.clone(), status }
+            let listener = parts.chain(name, port, place.as_ref());
+            Self {
+                name,
+                listener,
+                port,
+                request: request.clone(),
+                status,
+            }
         };
         let simple = |name, route: Value, filters: &[Value], request: &Vec<u8>, status| {
             let port = ports::reserve();
             let listener = bare(name, port, &route, filters);
-            Self { name, listener, port, request: request.clone(), status }
+            Self {
+                name,
+                listener,
+                port,
+                request: request.clone(),
+                status,
+            }
         };
         let gone = json!({"direct_response": {"status": 404}});
         let onward = json!({"route": {"cluster": parts.upstream_cluster()}});
@@ -60,7 +72,13 @@ impl Scenario {
         let authz = || Some(ext_authz(servers));
         vec![
             simple(name::DIRECT, gone.clone(), &[], &unknown, 404),
-            simple(name::LOCAL, gone.clone(), &[local_ratelimit()], &unknown, 429),
+            simple(
+                name::LOCAL,
+                gone.clone(),
+                &[local_ratelimit()],
+                &unknown,
+                429,
+            ),
             simple(name::LUA, gone, &[lua()], &unknown, 404),
             chain(name::ABORT, Some(abort()), &unknown, 404),
             chain(name::UNKNOWN, few.clone(), &unknown, 404),
@@ -104,7 +122,8 @@ fn local_ratelimit() -> Value {
 }
 
 fn lua() -> Value {
-    let code = "function envoy_on_request(handle)\n  handle:respond({[':status'] = '404'}, '')\nend\n";
+    let code =
+        "function envoy_on_request(handle)\n  handle:respond({[':status'] = '404'}, '')\nend\n";
     json!({"name": "lua", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
         "default_source_code": {"inline_string": code},

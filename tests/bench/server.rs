@@ -26,7 +26,9 @@ pub(crate) fn start(parts: &Parts) -> Servers {
     let upstream = parts.upstream;
     let key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &parts.receiver.token));
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         if let Ok(runtime) = runtime {
             runtime.block_on(async {
                 tokio::join!(listen(upstream, None), listen(authz, Some(key)));
@@ -63,7 +65,9 @@ async fn serve(mut stream: TcpStream, key: Option<&hmac::Key>) -> std::io::Resul
             }
         };
         let chunked = header(&buffer[..head], "transfer-encoding").is_some();
-        let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+        let length = length
+            .and_then(|text| text.parse::<usize>().ok())
+            .unwrap_or(0);
         let answer = if chunked {
             // Large bodies come in chunks; nobody looks at them.
             skip_chunks(&mut stream, &mut buffer, head).await?;
@@ -75,7 +79,9 @@ async fn serve(mut stream: TcpStream, key: Option<&hmac::Key>) -> std::io::Resul
                 }
             }
             let answer = match key {
-                Some(key) if !is_genuine(key, &buffer[..head], &buffer[head..head + length]) => REFUSED,
+                Some(key) if !is_genuine(key, &buffer[..head], &buffer[head..head + length]) => {
+                    REFUSED
+                }
                 Some(_) | None => OK,
             };
             buffer.drain(..head + length);
