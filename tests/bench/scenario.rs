@@ -44,7 +44,7 @@ impl Scenario {
         let unknown = wire(&Request::new("POST", &format!("/hook/{}", "0".repeat(64))).body(""));
         let genuine = hook_wire(&parts.hook(BODY));
         let forged = hook_wire(&parts.hook(BODY).forged());
-        let chain = |name, place, request: &Vec<u8>, status| {
+        let chain = |name, place: Option<Value>, request: &Vec<u8>, status| {
             let port = ports::reserve();
             let listener = parts.chain(name, port, place.as_ref());
             Self {
