@@ -50,18 +50,33 @@ fn a_table_is_replaced_between_its_marks_only() {
 
 fn receivers() -> String {
     let rows = RECEIVER_TYPES.iter().map(|receiver| {
-        let events: Vec<String> =
-            receiver.event_headers().iter().map(|name| code(name)).collect();
-        let events = if events.is_empty() { "none".to_owned() } else { events.join(", ") };
+        let events: Vec<String> = receiver
+            .event_headers()
+            .iter()
+            .map(|name| code(name))
+            .collect();
+        let events = if events.is_empty() {
+            "none".to_owned()
+        } else {
+            events.join(", ")
+        };
         [code(receiver.name()), receiver.proof().to_owned(), events]
     });
-    table(["`spec.type`", "what a sender proves", "the event is in"], rows)
+    table(
+        ["`spec.type`", "what a sender proves", "the event is in"],
+        rows,
+    )
 }
 
 fn annotations() -> String {
     let rows = ANNOTATIONS.iter().map(|doc| {
         let [name, value, default, help] = [doc.name, doc.value, doc.default, doc.help];
-        [code(name), value.to_owned(), default.to_owned(), help.to_owned()]
+        [
+            code(name),
+            value.to_owned(),
+            default.to_owned(),
+            help.to_owned(),
+        ]
     });
     table(["annotation", "value", "default", "what it does"], rows)
 }
@@ -80,8 +95,12 @@ fn flags() -> String {
 
 fn metrics() -> String {
     let rows = DOCS.iter().map(|doc| {
-        let labels: Vec<String> =
-            doc.labels.split(", ").filter(|label| !label.is_empty()).map(code).collect();
+        let labels: Vec<String> = doc
+            .labels
+            .split(", ")
+            .filter(|label| !label.is_empty())
+            .map(code)
+            .collect();
         [code(doc.name), labels.join(", "), doc.help.to_owned()]
     });
     table(["metric", "labels", "what it tells"], rows)
@@ -93,7 +112,9 @@ fn is_help(arg: &Arg) -> bool {
 
 fn flag(arg: &Arg) -> String {
     let long = arg.get_long().expect("only long flags are listed");
-    let is_switch = arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let is_switch = arg
+        .get_num_args()
+        .is_some_and(|count| count.min_values() == 0);
     match arg.get_value_names() {
         Some([name]) if !is_switch => code(&format!("--{long} {name}")),
         _ => code(&format!("--{long}")),
@@ -101,9 +122,16 @@ fn flag(arg: &Arg) -> String {
 }
 
 fn default(arg: &Arg) -> String {
-    let values: Vec<String> =
-        arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-    if values.is_empty() { String::new() } else { code(&values.join(",")) }
+    let values: Vec<String> = arg
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect();
+    if values.is_empty() {
+        String::new()
+    } else {
+        code(&values.join(","))
+    }
 }
 
 fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
@@ -111,7 +139,9 @@ fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N
     let mut text = line(&heads.map(str::to_owned));
     text.push_str(&line(&heads.map(|_| "---".to_owned())));
     for row in rows {
-        text.push_str(&line(&row.map(|cell| cell.replace('|', "\\|").replace('<', "&lt;"))));
+        text.push_str(&line(
+            &row.map(|cell| cell.replace('|', "\\|").replace('<', "&lt;")),
+        ));
     }
     text
 }
@@ -122,7 +152,9 @@ fn code(text: &str) -> String {
 
 /// What stands between the marks of each table.
 fn tables(readme: &str) -> impl Iterator<Item = String> {
-    TABLES.iter().map(|(name, _)| parts(readme, name).1.to_owned())
+    TABLES
+        .iter()
+        .map(|(name, _)| parts(readme, name).1.to_owned())
 }
 
 fn replaced(readme: &str, name: &str, table: &str) -> String {

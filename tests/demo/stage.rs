@@ -9,10 +9,9 @@ use e2e::manifests::Receiver;
 use e2e::world::Options;
 use e2e::{Hook, World, wait};
 
-/// Hooks a second from one address, and hooks at once: low, so that a flood of the demo's size meets it.
-const ADDRESS_RATE: &str = "6000";
-/// Requests that one address may send at once.
-const ADDRESS_BURST: &str = "300";
+/// Hooks a minute from one address, and hooks at once: low, so that a flood of the demo's size meets it.
+const ADDRESS_RATE: &str = "3000";
+const ADDRESS_BURST: &str = "200";
 
 /// A Receiver whose limit of genuine hooks is low.
 pub(crate) const LIMITED: &str = "limited";
@@ -44,9 +43,12 @@ impl Stage {
     pub(crate) fn build() -> Result<Self, String> {
         let options = Options {
             controller_flags: vec!["--gcr-certs-url={issuer}/jwks".to_owned()],
-            edge_flags: ["--address-rate", ADDRESS_RATE, "--address-burst", ADDRESS_BURST]
-                .map(str::to_owned)
-                .to_vec(),
+            edge_flags: vec![
+                "--address-rate".to_owned(),
+                ADDRESS_RATE.to_owned(),
+                "--address-burst".to_owned(),
+                ADDRESS_BURST.to_owned(),
+            ],
             ..Options::default()
         };
         let world = World::try_start(options).map_err(|error| error.to_string())?;

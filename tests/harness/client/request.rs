@@ -192,6 +192,14 @@ impl Request {
         self
     }
 
+    /// The whole request as HTTP/1.1 has it on the wire.
+    #[must_use]
+    pub fn http1_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.http1_head();
+        bytes.extend(self.http1_body().concat());
+        bytes
+    }
+
     /// The request line and headers of HTTP/1.1.
     pub(super) fn http1_head(&self) -> Vec<u8> {
         let mut head = format!(

@@ -1,0 +1,171 @@
+//! The table of the README: ratios, their budgets, and how they were measured.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+
+use crate::bodies::Bodies;
+use crate::load::Sample;
+use crate::scenario::name;
+
+/// What is compared with what, and the ratio that is wanted at least.
+const COMPARED: [(&str, &str, &str); 9] = [
+    (name::UNKNOWN, name::ABORT, "0.80"),
+    (name::FORGED, name::ABORT, "0.28"),
+    (name::FORGED, name::AUTHZ_FORGED, "1.30"),
+    (name::GENUINE, name::CHAIN, "0.55"),
+    (name::GENUINE, name::AUTHZ_GENUINE, ""),
+    (name::GENUINE, name::ROUTE, ""),
+    (name::UNKNOWN, name::DIRECT, ""),
+    (name::UNKNOWN, name::LOCAL, ""),
+    (name::UNKNOWN, name::LUA, ""),
+];
+
+/// All that was measured.
+#[derive(Debug)]
+pub(crate) struct Report {
+    rounds: usize,
+    filter_bytes: u64,
+    samples: BTreeMap<&'static str, Vec<Sample>>,
+    bodies: Option<(Bodies, Bodies)>,
+    tables: Vec<(usize, u64)>,
+}
+
+impl Report {
+    pub(crate) fn new(rounds: usize, filter_bytes: u64) -> Self {
+        Self {
+            rounds,
+            filter_bytes,
+            samples: BTreeMap::new(),
+            bodies: None,
+            tables: Vec::new(),
+        }
+    }
+
+    /// One round of a scenario.
+    pub(crate) fn add(&mut self, scenario: &'static str, sample: Sample) {
+        self.samples.entry(scenario).or_default().push(sample);
+    }
+
+    /// Bodies with the filter and without.
+    pub(crate) fn bodies(&mut self, with: Bodies, without: Bodies) {
+        self.bodies = Some((with, without));
+    }
+
+    /// A table of this many hooks took this much more memory than the smallest.
+    pub(crate) fn table_memory(&mut self, hooks: usize, bytes: u64) {
+        self.tables.push((hooks, bytes));
+    }
+
+    /// The ratio of rates per Envoy CPU second, round by round: least, median, most.
+    fn ratio(&self, what: &str, than: &str) -> [f64; 3] {
+        let of = |name: &str| self.samples.get(name).map_or(&[][..], Vec::as_slice);
+        let mut ratios: Vec<f64> = of(what)
+            .iter()
+            .zip(of(than))
+            .map(|(what, than)| than.cpu_microseconds / what.cpu_microseconds)
+            .collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        let at = |index: usize| ratios.get(index).copied().unwrap_or(f64::NAN);
+        [
+            at(0),
+            at(ratios.len() / 2),
+            at(ratios.len().saturating_sub(1)),
+        ]
+    }
+
+    fn tables_compared(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [name::UNKNOWN_MORE, name::UNKNOWN_MOST]
+            .into_iter()
+            .zip(self.tables.iter().skip(1).map(|(hooks, _)| *hooks))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| what | compared with | rate per CPU second: median (least–most) | budget |"
+        )?;
+        writeln!(f, "| --- | --- | --- | --- |")?;
+        for (what, than, budget) in COMPARED {
+            let [least, median, most] = self.ratio(what, than);
+            writeln!(
+                f,
+                "| {what} | {than} | {median:.2} ({least:.2}–{most:.2}) | {budget} |"
+            )?;
+        }
+        for (what, hooks) in self.tables_compared() {
+            let [least, median, most] = self.ratio(what, name::UNKNOWN);
+            writeln!(
+                f,
+                "| unknown path, {hooks} hooks | the same with 10 | {median:.2} ({least:.2}–{most:.2}) | 0.95 |"
+            )?;
+        }
+        if let Some((with, without)) = self.bodies {
+            let ratio = with.stall.as_secs_f64() / without.stall.as_secs_f64();
+            writeln!(
+                f,
+                "| longest stall of another request by a 25 MiB body: {:.1} ms | without the filter: {:.1} ms | {ratio:.2} | at most 1.50 |",
+                with.stall.as_secs_f64() * 1e3,
+                without.stall.as_secs_f64() * 1e3
+            )?;
+            writeln!(
+                f,
+                "| memory grown by more bodies of 25 MiB: {} | without the filter: {} | | flat |",
+                megabytes(with.grown_bytes),
+                megabytes(without.grown_bytes)
+            )?;
+        }
+        for (hooks, bytes) in self.tables.iter().skip(1) {
+            let memory = megabytes(*bytes);
+            writeln!(
+                f,
+                "| Envoy's memory, {hooks} hooks, one worker | with 10 | +{memory} | |"
+            )?;
+        }
+        writeln!(
+            f,
+            "| filter.wasm | | {} bytes | 300000 |",
+            self.filter_bytes
+        )?;
+        writeln!(
+            f,
+            "\n| scenario | requests/s | Envoy CPU, µs each |\n| --- | --- | --- |"
+        )?;
+        for (name, samples) in &self.samples {
+            let rate = median(samples.iter().map(|sample| sample.rate));
+            let cpu = median(samples.iter().map(|sample| sample.cpu_microseconds));
+            writeln!(f, "| {name} | {rate:.0} | {cpu:.1} |")?;
+        }
+        write!(
+            f,
+            "\n`cargo bench-gate`: {} interleaved rounds, Envoy {} with one worker, 32 connections, {}",
+            self.rounds,
+            e2e::binaries::ENVOY,
+            processor()
+        )
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "{cores} cores, {}",
+        model.map_or("unknown processor", |(_, name)| name)
+    )
+}
