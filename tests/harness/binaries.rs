@@ -355,7 +355,9 @@ fn from_environment(variable: &str) -> Result<Option<PathBuf>, Error> {
     })
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// A program on the `PATH`.
+#[must_use]
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join(program))

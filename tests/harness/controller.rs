@@ -63,8 +63,8 @@ impl Addresses {
 /// What a controller is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The binary; [`binaries::hookgate`] if `None`.
-    pub binary: Option<PathBuf>,
+    /// The binary, such as [`binaries::hookgate`] gives.
+    pub binary: PathBuf,
     /// `--manifests`.
     pub manifests: PathBuf,
     /// `--filter`.
@@ -91,11 +91,11 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// When it does not build or start.
+    /// When it does not start.
     pub fn start(options: &Options) -> Result<Self, Error> {
         let health = options.addresses.health;
         let process = Process::start(
-            Self::command(options)?,
+            Self::command(options),
             "controller",
             &options.log_dir,
             || {
@@ -112,22 +112,15 @@ impl Controller {
     }
 
     /// The command line of `hookgate run`, for whoever starts it by hand.
-    ///
-    /// # Errors
-    ///
-    /// When it does not build.
-    pub fn command(options: &Options) -> Result<Command, Error> {
-        let binary = match &options.binary {
-            Some(binary) => binary.clone(),
-            None => binaries::hookgate()?,
-        };
+    #[must_use]
+    pub fn command(options: &Options) -> Command {
         let Addresses {
             receiver,
             xds,
             metrics,
             health,
         } = options.addresses;
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&options.binary);
         command
             .arg("run")
             .arg("--manifests")
@@ -142,7 +135,7 @@ impl Controller {
             .arg(&options.control_socket)
             .arg("--log-encoding=json")
             .args(&options.flags);
-        Ok(command)
+        command
     }
 
     /// Where it listens.
@@ -242,12 +235,12 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// The bootstrap of a stand-alone Envoy, as YAML.
+    /// The bootstrap of a stand-alone Envoy, as YAML, as this binary renders it.
     ///
     /// # Errors
     ///
     /// When the command fails.
-    pub fn bootstrap(&self, tls: &Tls) -> Result<String, Error> {
+    pub fn bootstrap(&self, binary: &Path, tls: &Tls) -> Result<String, Error> {
         let mut arguments: Vec<String> = vec!["edge".to_owned(), "bootstrap".to_owned()];
         let mut flag = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         flag("--listener-addr", self.listener.to_string());
@@ -257,23 +250,32 @@ impl Edge {
         flag("--tls-cert", tls.cert_file().display().to_string());
         flag("--tls-key", tls.key_file().display().to_string());
         arguments.extend(self.flags.iter().cloned());
-        hookgate(&arguments)
+        run(binary, &arguments)
     }
 }
 
-/// Runs a command of the binary that ends by itself; its standard output.
+/// Runs a command of the built controller that ends by itself; its standard output.
 ///
 /// # Errors
 ///
 /// When it cannot be had, or ends with another code than 0.
 pub fn hookgate<A: AsRef<str>>(arguments: &[A]) -> Result<String, Error> {
+    run(&binaries::hookgate()?, arguments)
+}
+
+/// Runs a command of this binary that ends by itself; its standard output.
+///
+/// # Errors
+///
+/// When it ends with another code than 0.
+pub fn run<A: AsRef<str>>(binary: &Path, arguments: &[A]) -> Result<String, Error> {
     let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
     let failed = |status: String, stderr: &[u8]| Error::Command {
         arguments: arguments.join(" "),
         status,
         stderr: String::from_utf8_lossy(stderr).into_owned(),
     };
-    let output = Command::new(binaries::hookgate()?)
+    let output = Command::new(binary)
         .args(&arguments)
         .stdin(Stdio::null())
         .output()

@@ -26,7 +26,7 @@ pub struct Options {
     pub envoy: String,
     /// More arguments of Envoy.
     pub envoy_arguments: Vec<String>,
-    /// More flags of `hookgate run`.
+    /// More flags of `hookgate run`; `{issuer}` in them is the URL of the World's issuer.
     pub controller_flags: Vec<String>,
     /// More flags of `hookgate edge bootstrap`.
     pub edge_flags: Vec<String>,
@@ -34,6 +34,8 @@ pub struct Options {
     pub receivers: Option<Vec<Receiver>>,
     /// The filter that traps on a header, instead of the one that is shipped.
     pub trapping_filter: bool,
+    /// The controller as it is shipped, instead of a debug build: for measurements.
+    pub release: bool,
     /// Whether to wait until Envoy has taken the first table. Not for an Envoy that never will.
     pub await_table: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             edge_flags: Vec::new(),
             receivers: None,
             trapping_filter: false,
+            release: false,
             await_table: true,
         }
     }
@@ -98,6 +101,11 @@ impl World {
         } else {
             binaries::filter_wasm()?
         };
+        let binary = if options.release {
+            binaries::hookgate_release()?
+        } else {
+            binaries::hookgate()?
+        };
         let tls = Tls::create(dir.path());
         let issuer = Arc::new(Issuer::start());
         let manifests = Manifests::create(&dir.path().join("manifests"));
@@ -110,12 +118,16 @@ impl World {
             manifests.apply_resources(receiver);
         }
         let controller_options = controller::Options {
-            binary: None,
+            binary,
             manifests: manifests.dir().to_owned(),
             filter,
             control_socket: controller::control_socket(dir.path()),
             addresses: Addresses::reserve(),
-            flags: options.controller_flags.clone(),
+            flags: options
+                .controller_flags
+                .iter()
+                .map(|flag| flag.replace("{issuer}", &issuer.url()))
+                .collect(),
             log_dir: dir.path().to_owned(),
         };
         let listener = ports::address();
@@ -125,7 +137,7 @@ impl World {
             controller: controller_options.addresses,
             flags: options.edge_flags.clone(),
         };
-        let bootstrap = edge.bootstrap(&tls)?;
+        let bootstrap = edge.bootstrap(&controller_options.binary, &tls)?;
         let mut world = Self {
             envoy: None,
             controller: Some(Controller::start(&controller_options)?),
@@ -309,6 +321,13 @@ impl World {
         }
     }
 
+    /// Keeps logs, certificates and manifests when the World is dropped, and tells where. A World that is dropped by a
+    /// panic does so by itself.
+    pub fn keep_files(&mut self) {
+        self.dir.disable_cleanup(true);
+        eprintln!("the logs are kept in {}", self.dir.path().display());
+    }
+
     /// Where logs, certificates and manifests are.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -357,6 +376,14 @@ impl World {
             let end = last_lines(&self.envoy().log(), 20);
             format!("{error}; last answer: {last}; the end of Envoy's log:\n{end}")
         })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep_files();
+        }
     }
 }
 

@@ -158,3 +158,9 @@ fn tamper(value: &mut [u8], from_end: usize) {
         .expect("there is a signature to tamper with");
     *byte = if *byte == b'0' { b'1' } else { b'0' };
 }
+
+impl From<Hook> for crate::client::Request {
+    fn from(hook: Hook) -> Self {
+        Self::from(&hook)
+    }
+}
