@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use e2e::trials::{self, Trials, expect, options, statuses};
+use e2e::trials::{Trials, expect, options, statuses};
 use e2e::world::Options;
 use e2e::{Hook, Receiver, Request, World};
 
@@ -14,7 +14,7 @@ use e2e::{Hook, Receiver, Request, World};
 const LARGE: usize = 200_000;
 
 fn main() -> ExitCode {
-    Trials::on(trials::options())
+    Trials::on(options())
         .shared("a_hooks_limit_is_exact_across_workers_http1", |world| {
             exact(world, false)
         })
