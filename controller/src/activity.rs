@@ -97,7 +97,10 @@ mod tests {
         report.count("ns/b", "signature", false, 7);
         activities.reported(&report, |name| name == "ns/a");
         assert_eq!(activities.of("ns/b"), Activity::default());
-        assert_eq!(activities.of("ns/a").edge_counts, BTreeMap::from([("signature".into(), 1)]));
+        assert_eq!(
+            activities.of("ns/a").edge_counts,
+            BTreeMap::from([("signature".into(), 1)])
+        );
         assert_eq!(activities.of("ns/a").refused_at, Some(7));
     }
 }

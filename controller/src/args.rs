@@ -51,16 +51,21 @@ pub struct RunArgs {
     pub xds_insecure: bool,
 
     /// Certificate of the xDS port, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_key", requires = "xds_tls_client_ca")]
-    pub xds_tls_cert: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "xds_key",
+        requires = "xds_client_ca"
+    )]
+    pub xds_cert: Option<PathBuf>,
 
-    /// Key of --xds-tls-cert, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_cert")]
-    pub xds_tls_key: Option<PathBuf>,
+    /// Key of --xds-cert, PEM
+    #[arg(long, value_name = "FILE", requires = "xds_cert")]
+    pub xds_key: Option<PathBuf>,
 
     /// CA of the certificates that Envoys present, PEM
-    #[arg(long, value_name = "FILE", requires = "xds_tls_cert")]
-    pub xds_tls_client_ca: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "xds_cert")]
+    pub xds_client_ca: Option<PathBuf>,
 
     /// Largest body of a hook, in bytes; at most 26214400
     #[arg(long, value_name = "BYTES", default_value_t = 3_145_728, value_parser = clap::value_parser!(u64).range(1..=hook::config::MAX_BODY))]
@@ -123,7 +128,12 @@ pub struct RunArgs {
     pub no_cross_namespace_refs: bool,
 
     /// Proxies whose word for the client's address is taken, as ranges
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "127.0.0.0/8,::1/128")]
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128"
+    )]
     pub trusted_proxies: Vec<Cidr>,
 
     /// Let OIDC issuers live at link-local and cloud metadata addresses
@@ -149,8 +159,13 @@ pub struct RunArgs {
 
 /// An address as Go writes it: `:9292` is every interface.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| "give IP:PORT, as 127.0.0.1:9292, or :PORT for every interface".into())
+    let full = if text.starts_with(':') {
+        format!("[::]{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+        .map_err(|_| "give IP:PORT, as 127.0.0.1:9292, or :PORT for every interface".into())
 }
 
 fn filtered_status(text: &str) -> Result<u16, String> {

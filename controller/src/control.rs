@@ -41,7 +41,9 @@ pub enum Ask {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody listens there.
-    #[error("failed to reach a running hookgate at {path:?}; is it running, and is --control-socket the same?")]
+    #[error(
+        "failed to reach a running hookgate at {path:?}; is it running, and is --control-socket the same?"
+    )]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -96,7 +98,10 @@ impl Socket {
         if UnixStream::connect(path).await.is_ok() {
             return Err(ControlError::InUse(path.to_owned()));
         }
-        let bind = |source| ControlError::Bind { path: path.to_owned(), source };
+        let bind = |source| ControlError::Bind {
+            path: path.to_owned(),
+            source,
+        };
         if let Err(error) = std::fs::remove_file(path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -104,7 +109,10 @@ impl Socket {
         }
         let listener = UnixListener::bind(path).map_err(bind)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(bind)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Answers until it is dropped.
@@ -131,7 +139,9 @@ impl Control {
     async fn answer(&self, stream: UnixStream) -> io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
-        BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await?;
+        BufReader::new(read.take(MAX_REQUEST))
+            .read_line(&mut line)
+            .await?;
         let answer = match serde_json::from_str(&line) {
             Ok(ask) => self.ask(&ask),
             Err(error) => json!({"error": format!("not a question that is known here: {error}")}),
@@ -155,13 +165,30 @@ impl Control {
             "type": status.receiver_type,
             "suspended": status.suspended,
             "ready": status.failure.is_none(),
-            "reason": status.failure.as_ref().map(|failure| failure.reason.clone()),
+            "reason": status.failure.as_ref().map(|failure| failure.reason),
             "message": status.failure.as_ref().map(|failure| failure.message.clone()),
             "warnings": status.warnings,
-            "table": {"version": current.version, "envoys": self.edges.describe()},
+            "table": {"version": current.version, "envoys": envoys(&self.edges)},
             "activity": self.activities.of(name),
         })
     }
+}
+
+fn envoys(edges: &Edges) -> Value {
+    let described: Vec<_> = edges
+        .list()
+        .into_iter()
+        .map(|edge| {
+            json!({
+                "node": edge.node,
+                "connected": edge.connected_since.is_some(),
+                "offered": edge.offered,
+                "has": edge.acked,
+                "refused": edge.nack.map(|nack| json!({"version": nack.version, "message": nack.message})),
+            })
+        })
+        .collect();
+    described.into()
 }
 
 /// Asks the running process.
@@ -169,15 +196,29 @@ impl Control {
 /// # Errors
 /// [`ControlError`] if it can't be reached, does not answer, or answers with an error.
 pub async fn ask(path: &Path, ask: &Ask) -> Result<Value, ControlError> {
-    let connect = |source| ControlError::Connect { path: path.to_owned(), source };
+    let connect = |source| ControlError::Connect {
+        path: path.to_owned(),
+        source,
+    };
     let mut stream = UnixStream::connect(path).await.map_err(connect)?;
     let exchange = async {
-        stream.write_all(format!("{}\n", json!(ask)).as_bytes()).await.ok()?;
+        stream
+            .write_all(format!("{}\n", json!(ask)).as_bytes())
+            .await
+            .ok()?;
         let mut answer = Vec::new();
-        (&mut stream).take(MAX_ANSWER).read_to_end(&mut answer).await.ok()?;
+        (&mut stream)
+            .take(MAX_ANSWER)
+            .read_to_end(&mut answer)
+            .await
+            .ok()?;
         serde_json::from_slice::<Value>(&answer).ok()
     };
-    let answer = timeout(TIMEOUT, exchange).await.ok().flatten().ok_or(ControlError::NoAnswer)?;
+    let answer = timeout(TIMEOUT, exchange)
+        .await
+        .ok()
+        .flatten()
+        .ok_or(ControlError::NoAnswer)?;
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(ControlError::Refused(error.to_owned())),
         None => Ok(answer),

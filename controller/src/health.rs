@@ -10,6 +10,7 @@ use axum::routing::get;
 
 use crate::manifests::requester::ManifestRequester;
 use crate::metrics::Metrics;
+use crate::xds::Edges;
 
 /// Whether hooks should be sent here: a table has been compiled from a complete list, and the
 /// process is not stopping.
@@ -34,7 +35,10 @@ pub fn routes(readiness: Readiness, requester: Arc<ManifestRequester>) -> Router
         if readiness.is_ready() {
             (StatusCode::OK, "ok")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "no table has been compiled yet")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no table has been compiled yet",
+            )
         }
     };
     let requests = move || async move {
@@ -48,8 +52,9 @@ pub fn routes(readiness: Readiness, requester: Arc<ManifestRequester>) -> Router
 }
 
 /// The routes of the metrics port.
-pub fn metrics_routes(metrics: Arc<Metrics>) -> Router {
+pub fn metrics_routes(metrics: Arc<Metrics>, edges: Arc<Edges>) -> Router {
     let scrape = move || async move {
+        metrics.edges(edges.counts());
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         ([(header::CONTENT_TYPE, kind)], metrics.encode()).into_response()
     };

@@ -15,6 +15,7 @@
 //! a [`trigger::annotate::Requester`] goes out.
 
 pub mod activity;
+pub mod address;
 pub mod annotations;
 pub mod api;
 pub mod args;

@@ -1,11 +1,16 @@
 //! Every metric, by name. Labels are bounded: nothing that a sender chooses becomes a label.
 
+use std::sync::atomic::Ordering;
+
+use hook::config::Slot;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::xds::Counts;
 
 /// A metric as the README's table shows it.
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +70,41 @@ pub const DOCS: &[Doc] = &[
         labels: "outcome",
         help: "Resources that hooks asked to reconcile, by what became of it",
     },
-    Doc { name: "hookgate_receivers", labels: "ready", help: "Receivers known" },
-    Doc { name: "hookgate_manifest_problems", labels: "", help: "Problems in the manifests" },
-    Doc { name: "hookgate_table_bytes", labels: "", help: "Size of the table, in bytes" },
-    Doc { name: "hookgate_xds_envoys", labels: "", help: "Envoys connected for the table" },
-    Doc { name: "hookgate_xds_pushes_total", labels: "", help: "Tables sent to Envoys" },
-    Doc { name: "hookgate_xds_acks_total", labels: "", help: "Tables that Envoys took" },
-    Doc { name: "hookgate_xds_nacks_total", labels: "", help: "Tables that Envoys refused" },
+    Doc {
+        name: "hookgate_receivers",
+        labels: "ready",
+        help: "Receivers known",
+    },
+    Doc {
+        name: "hookgate_manifest_problems",
+        labels: "",
+        help: "Problems in the manifests",
+    },
+    Doc {
+        name: "hookgate_table_bytes",
+        labels: "",
+        help: "Size of the table, in bytes",
+    },
+    Doc {
+        name: "hookgate_xds_envoys",
+        labels: "",
+        help: "Envoys connected for the table",
+    },
+    Doc {
+        name: "hookgate_xds_pushes_total",
+        labels: "",
+        help: "Tables sent to Envoys",
+    },
+    Doc {
+        name: "hookgate_xds_acks_total",
+        labels: "",
+        help: "Tables that Envoys took",
+    },
+    Doc {
+        name: "hookgate_xds_nacks_total",
+        labels: "",
+        help: "Tables that Envoys refused",
+    },
 ];
 
 /// Labels of the three HTTP metrics of nc.
@@ -157,7 +190,9 @@ pub struct Metrics {
 }
 
 /// The Prometheus client's default buckets, in seconds.
-const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// nc's buckets, in bytes.
 const BYTES: [f64; 8] = [1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// All hooks come in on one route; the path is secret.
@@ -192,29 +227,27 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let mut docs = DOCS.iter();
-        let mut add = |metric: Box<dyn prometheus_client::registry::Metric>| {
-            if let Some(doc) = docs.next() {
-                // The encoder adds `_total` to counters itself.
-                let name = doc.name.strip_suffix("_total").unwrap_or(doc.name);
-                self.registry.register(name, doc.help, metric);
-            }
-        };
-        add(Box::new(self.duration.clone()));
-        add(Box::new(self.size.clone()));
-        add(Box::new(self.inflight.clone()));
-        add(Box::new(self.hooks.clone()));
-        add(Box::new(self.receiver_hooks.clone()));
-        add(Box::new(self.edge_hooks.clone()));
-        add(Box::new(self.token_used.clone()));
-        add(Box::new(self.weak.clone()));
-        add(Box::new(self.reconcile_requests.clone()));
-        add(Box::new(self.receivers.clone()));
-        add(Box::new(self.problems.clone()));
-        add(Box::new(self.table_bytes.clone()));
-        add(Box::new(self.xds_envoys.clone()));
-        add(Box::new(self.xds_pushes.clone()));
-        add(Box::new(self.xds_acks.clone()));
-        add(Box::new(self.xds_nacks.clone()));
+        // In the order of `DOCS`; a test compares.
+        add(&mut self.registry, docs.next(), self.duration.clone());
+        add(&mut self.registry, docs.next(), self.size.clone());
+        add(&mut self.registry, docs.next(), self.inflight.clone());
+        add(&mut self.registry, docs.next(), self.hooks.clone());
+        add(&mut self.registry, docs.next(), self.receiver_hooks.clone());
+        add(&mut self.registry, docs.next(), self.edge_hooks.clone());
+        add(&mut self.registry, docs.next(), self.token_used.clone());
+        add(&mut self.registry, docs.next(), self.weak.clone());
+        add(
+            &mut self.registry,
+            docs.next(),
+            self.reconcile_requests.clone(),
+        );
+        add(&mut self.registry, docs.next(), self.receivers.clone());
+        add(&mut self.registry, docs.next(), self.problems.clone());
+        add(&mut self.registry, docs.next(), self.table_bytes.clone());
+        add(&mut self.registry, docs.next(), self.xds_envoys.clone());
+        add(&mut self.registry, docs.next(), self.xds_pushes.clone());
+        add(&mut self.registry, docs.next(), self.xds_acks.clone());
+        add(&mut self.registry, docs.next(), self.xds_nacks.clone());
     }
 
     /// All metrics in the text form that Prometheus scrapes.
@@ -227,22 +260,39 @@ impl Metrics {
 
     /// Counts a request in until the guard is dropped.
     pub(crate) fn inflight(&self) -> Inflight {
-        let gauge =
-            self.inflight.get_or_create(&HandlerLabels { service: "", handler: HANDLER }).clone();
+        let gauge = self
+            .inflight
+            .get_or_create(&HandlerLabels {
+                service: "",
+                handler: HANDLER,
+            })
+            .clone();
         gauge.inc();
         Inflight(gauge)
     }
 
     /// A hook request was answered.
     pub(crate) fn answered(&self, method: &str, code: u16, seconds: f64) {
-        let labels = HttpLabels { service: "", handler: HANDLER, method: bounded(method), code };
+        let labels = HttpLabels {
+            service: "",
+            handler: HANDLER,
+            method: bounded(method),
+            code,
+        };
         self.duration.get_or_create(&labels).observe(seconds);
         self.size.get_or_create(&labels).observe(0.0);
     }
 
     /// A hook was decided on.
-    pub(crate) fn decided(&self, receiver: Option<&str>, r#type: &'static str, outcome: &'static str) {
-        self.hooks.get_or_create(&HookLabels { r#type, outcome }).inc();
+    pub(crate) fn decided(
+        &self,
+        receiver: Option<&str>,
+        r#type: &'static str,
+        outcome: &'static str,
+    ) {
+        self.hooks
+            .get_or_create(&HookLabels { r#type, outcome })
+            .inc();
         if let Some((namespace, name)) = receiver.and_then(|r| r.split_once('/')) {
             self.receiver_hooks
                 .get_or_create(&receiver_labels(namespace, name, r#type, outcome))
@@ -260,48 +310,110 @@ impl Metrics {
     }
 
     /// An admitted hook used these keys of the Secret.
-    pub(crate) fn admitted(&self, receiver: &str, path: &'static str, proof: &'static str, weak: bool) {
+    pub(crate) fn admitted(
+        &self,
+        receiver: &str,
+        path: &'static str,
+        proof: &'static str,
+        weak: bool,
+    ) {
         let Some((namespace, name)) = receiver.split_once('/') else {
             return;
         };
         for (r#use, key) in [("path", path), ("proof", proof)] {
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            self.token_used.get_or_create(&TokenLabels { namespace, name, r#use, key }).inc();
+            self.token_used
+                .get_or_create(&TokenLabels {
+                    namespace,
+                    name,
+                    r#use,
+                    key,
+                })
+                .inc();
         }
         if weak {
-            let labels = NameLabels { namespace: namespace.to_owned(), name: name.to_owned() };
+            let labels = NameLabels {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
             self.weak.get_or_create(&labels).inc();
         }
     }
 
     /// A resource was asked to reconcile, or could not be.
     pub(crate) fn requested(&self, outcome: &'static str) {
-        self.reconcile_requests.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.reconcile_requests
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
     }
 
-    /// A new table was compiled. Receivers that are gone lose their series, or they would add up for ever.
+    /// A new table was compiled.
     pub(crate) fn compiled(&self, ready: usize, not_ready: usize, problems: usize, bytes: usize) {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.receivers.get_or_create(&ReadyLabels { ready: "true" }).set(count(ready));
-        self.receivers.get_or_create(&ReadyLabels { ready: "false" }).set(count(not_ready));
+        self.receivers
+            .get_or_create(&ReadyLabels { ready: "true" })
+            .set(count(ready));
+        self.receivers
+            .get_or_create(&ReadyLabels { ready: "false" })
+            .set(count(not_ready));
         self.problems.set(count(problems));
         self.table_bytes.set(count(bytes));
     }
 
-    /// Forgets the series of a Receiver that is gone.
-    pub(crate) fn forget(&self, namespace: &str, name: &str, r#type: &'static str, outcomes: &[&str]) {
+    /// Forgets the series of a Receiver that is gone, or they would add up for ever.
+    pub(crate) fn forget<'a>(
+        &self,
+        receiver: &str,
+        r#type: &'static str,
+        outcomes: impl Iterator<Item = &'a String>,
+    ) {
+        let Some((namespace, name)) = receiver.split_once('/') else {
+            return;
+        };
         for outcome in outcomes {
             let labels = receiver_labels(namespace, name, r#type, outcome);
             self.receiver_hooks.remove(&labels);
             self.edge_hooks.remove(&labels);
         }
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let owned = || (namespace.to_owned(), name.to_owned());
+        for slot in [Slot::Token, Slot::TokenPrevious, Slot::SigningToken] {
+            for r#use in ["path", "proof"] {
+                let (namespace, name) = owned();
+                let labels = TokenLabels {
+                    namespace,
+                    name,
+                    r#use,
+                    key: slot.name(),
+                };
+                self.token_used.remove(&labels);
+            }
+        }
+        let (namespace, name) = owned();
         self.weak.remove(&NameLabels { namespace, name });
     }
 
-    /// The number of Envoys connected.
-    pub(crate) fn envoys(&self, n: usize) {
-        self.xds_envoys.set(i64::try_from(n).unwrap_or(i64::MAX));
+    /// What the Envoys said, as counted where they speak.
+    pub(crate) fn edges(&self, counts: Counts) {
+        self.xds_envoys
+            .set(i64::try_from(counts.streams).unwrap_or(i64::MAX));
+        self.xds_pushes
+            .inner()
+            .store(counts.pushes, Ordering::Relaxed);
+        self.xds_acks.inner().store(counts.acks, Ordering::Relaxed);
+        self.xds_nacks
+            .inner()
+            .store(counts.nacks, Ordering::Relaxed);
+    }
+}
+
+fn add(registry: &mut Registry, doc: Option<&Doc>, metric: impl Metric) {
+    if let Some(doc) = doc {
+        // The encoder adds `_total` to counters itself.
+        registry.register(
+            doc.name.strip_suffix("_total").unwrap_or(doc.name),
+            doc.help,
+            metric,
+        );
     }
 }
 
@@ -334,5 +446,49 @@ pub(crate) struct Inflight(Gauge<i64, std::sync::atomic::AtomicI64>);
 impl Drop for Inflight {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_scraped_under_the_name_and_labels_that_the_docs_say() {
+        let metrics = Metrics::default();
+        drop(metrics.inflight());
+        metrics.answered("BREW", 200, 0.1);
+        metrics.decided(Some("ns/a"), "github", "admitted");
+        metrics.reported("ns/a", "github", "signature", 2);
+        metrics.admitted("ns/a", "token", "token-previous", true);
+        metrics.requested("done");
+        metrics.compiled(1, 0, 0, 10);
+        let text = metrics.encode();
+        for doc in DOCS {
+            let series = text
+                .lines()
+                .find(|line| {
+                    line.starts_with(doc.name) || line.starts_with(&format!("{}_count", doc.name))
+                })
+                .unwrap_or_else(|| panic!("{} is not in\n{text}", doc.name));
+            let labels = series.split_once('{').map_or("", |(_, rest)| rest);
+            let names: Vec<_> = labels
+                .split(',')
+                .filter_map(|label| Some(label.split_once('=')?.0))
+                .collect();
+            assert_eq!(names.join(", "), doc.labels, "{series}");
+        }
+        assert!(text.contains("method=\"other\"") && !text.contains("BREW"));
+    }
+
+    #[test]
+    fn a_receiver_that_is_gone_leaves_no_series() {
+        let metrics = Metrics::default();
+        metrics.decided(Some("ns/gone"), "github", "admitted");
+        metrics.reported("ns/gone", "github", "signature", 2);
+        metrics.admitted("ns/gone", "token", "token", true);
+        let outcomes = ["admitted".to_owned(), "signature".to_owned()];
+        metrics.forget("ns/gone", "github", outcomes.iter());
+        assert!(!metrics.encode().contains("gone"), "{}", metrics.encode());
     }
 }

@@ -69,7 +69,11 @@ pub fn issuer_urls(snapshot: &Snapshot) -> BTreeSet<String> {
                 urls.insert(plan::GOOGLE.to_owned());
             }
             "generic-oidc" => urls.extend(
-                receiver.spec.oidc_providers.iter().map(|provider| provider.issuer_url.clone()),
+                receiver
+                    .spec
+                    .oidc_providers
+                    .iter()
+                    .map(|provider| provider.issuer_url.clone()),
             ),
             _ => {}
         }
@@ -84,12 +88,21 @@ pub fn compile(
     options: &Options,
     code: &[u8],
 ) -> Compiled {
-    let inputs = Inputs { secrets: &snapshot.secrets, issuers, defaults: &options.defaults };
+    let inputs = Inputs {
+        secrets: &snapshot.secrets,
+        issuers,
+        defaults: &options.defaults,
+    };
     let mut compiler = Compiler::default();
     for receiver in oldest_first(&snapshot.receivers) {
         compiler.add(receiver, plan::plan(receiver, &inputs));
     }
-    let Compiler { hooks, plans, statuses, .. } = compiler;
+    let Compiler {
+        hooks,
+        plans,
+        statuses,
+        ..
+    } = compiler;
     let config = Config {
         version: VERSION,
         max_body: options.max_body,
@@ -100,8 +113,20 @@ pub fn compile(
     };
     // This form always serialises: every key is a string.
     let table = config.to_json().unwrap_or_default();
-    let version = hex::encode(Sha256::new().chain_update(code).chain_update(&table).finalize());
-    Compiled { gate: Gate::new(config), plans, statuses, table, version, snapshot }
+    let version = hex::encode(
+        Sha256::new()
+            .chain_update(code)
+            .chain_update(&table)
+            .finalize(),
+    );
+    Compiled {
+        gate: Gate::new(config),
+        plans,
+        statuses,
+        table,
+        version,
+        snapshot,
+    }
 }
 
 #[derive(Default)]
@@ -161,7 +186,10 @@ impl Compiler {
 fn oldest_first(receivers: &[Receiver]) -> Vec<&Receiver> {
     let mut sorted: Vec<_> = receivers.iter().collect();
     sorted.sort_by_key(|receiver| {
-        (receiver.metadata.creation_timestamp.clone(), plan::identity(receiver))
+        (
+            receiver.metadata.creation_timestamp.clone(),
+            plan::identity(receiver),
+        )
     });
     sorted
 }

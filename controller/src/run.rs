@@ -13,19 +13,19 @@ use hook::report::Report;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::activity::Activities;
 use crate::annotations::Defaults;
 use crate::args::RunArgs;
 use crate::control::{Control, ControlError, Socket};
 use crate::health::{self, Readiness};
-use crate::manifests::{self, ManifestsError};
 use crate::manifests::requester::ManifestRequester;
+use crate::manifests::{self, ManifestsError};
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options, Status};
-use crate::receiver::jwks::Jwks;
+use crate::receiver::jwks::{self, IssuerKeys, Jwks};
+use crate::receiver::plan;
 use crate::trigger::annotate::Annotator;
 use crate::trigger::deliver::Deliverer;
 use crate::trigger::server::HookServer;
@@ -81,7 +81,7 @@ pub enum RunError {
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // The process may be a test's second: the first provider stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tls = xds::XdsTls::from_args(&args)?;
+    let tls = xds_tls(&args);
     xds::bind_policy(args.xds_addr, tls.as_ref(), args.xds_insecure)?;
     let code = read_filter(&filter_path(&args))?;
     let (stop, stopped) = watch::channel(false);
@@ -89,15 +89,25 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let snapshots = manifests::watch(&args.manifests, stopped.clone()).await?;
     let metrics = Arc::new(Metrics::default());
     let activities = Arc::new(Activities::default());
-    let jwks = Arc::new(Jwks::new(
-        args.allow_metadata_addresses,
-        args.gcr_certs_url.clone(),
-        args.gcr_iap_keys_url.clone(),
-    ));
+    let jwks = Jwks::new(jwks::Settings {
+        allow_metadata_addresses: args.allow_metadata_addresses,
+        google_certs: args.gcr_certs_url.clone(),
+        google_iap: args.gcr_iap_keys_url.clone(),
+        ..jwks::Settings::default()
+    });
+    let refreshing = tokio::spawn({
+        let jwks = jwks.clone();
+        async move { jwks.run().await }
+    });
     let requester = Arc::new(ManifestRequester::new(snapshots.clone()));
     let edges = Arc::new(Edges::default());
     let options = options(&args);
-    let first = publish::compile(snapshots.borrow().clone(), &BTreeMap::new(), &options, &code);
+    let first = publish::compile(
+        snapshots.borrow().clone(),
+        &BTreeMap::new(),
+        &options,
+        &code,
+    );
     let (publisher, tables) = watch::channel(None);
     let publisher = Publisher {
         current: Arc::new(ArcSwap::from_pointee(first)),
@@ -126,19 +136,34 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         args.trusted_proxies.clone(),
     ));
     let hooks = tokio::spawn(server.serve(listeners.hooks, stopped.clone()));
-    let sink = report_sink(current.clone(), metrics.clone(), activities.clone(), jwks.clone());
-    let xds = tokio::spawn(xds::serve(
-        listeners.xds,
-        tables,
-        edges.clone(),
+    let sink = report_sink(
+        current.clone(),
         metrics.clone(),
-        sink,
-        tls,
+        activities.clone(),
+        jwks.clone(),
+    );
+    let xds = tokio::spawn({
+        let (edges, mut stop) = (edges.clone(), stopped.clone());
+        let shutdown = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        async move { xds::serve(listeners.xds, tls.as_ref(), tables, edges, sink, shutdown).await }
+    });
+    serve(
+        listeners.metrics,
+        health::metrics_routes(metrics.clone(), edges.clone()),
         stopped.clone(),
-    ));
-    serve(listeners.metrics, health::metrics_routes(metrics.clone()), stopped.clone());
-    serve(listeners.health, health::routes(readiness.clone(), requester), stopped.clone());
-    tokio::spawn(socket.serve(Control { current, activities, edges }));
+    );
+    serve(
+        listeners.health,
+        health::routes(readiness.clone(), requester),
+        stopped.clone(),
+    );
+    tokio::spawn(socket.serve(Control {
+        current,
+        activities,
+        edges,
+    }));
     let publishing = tokio::spawn(publisher.keep_current(snapshots));
     readiness.set(true);
     tracing::info!(
@@ -153,6 +178,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let _ = hooks.await;
     deliverer.drain().await;
     publishing.abort();
+    refreshing.abort();
     if let Ok(Err(error)) = xds.await {
         tracing::error!(%error, "the xDS server failed");
     }
@@ -179,7 +205,13 @@ impl Listeners {
 }
 
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Bind { address, what, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Bind {
+            address,
+            what,
+            source,
+        })
 }
 
 fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
@@ -187,7 +219,10 @@ fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>)
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(listener, routes)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             tracing::error!(%error, "a server failed");
         }
     });
@@ -200,13 +235,13 @@ struct Publisher {
     code: Arc<[u8]>,
     metrics: Arc<Metrics>,
     activities: Arc<Activities>,
-    jwks: Arc<Jwks>,
+    jwks: Jwks,
     tables: watch::Sender<Option<Arc<xds::Snapshot>>>,
 }
 
 impl Publisher {
     async fn keep_current(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut keys = self.jwks.changes();
+        let mut keys = self.jwks.changed();
         loop {
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() { return },
@@ -220,14 +255,21 @@ impl Publisher {
 
     fn publish(&self, snapshot: Arc<Snapshot>, is_first: bool) {
         let problems = snapshot.problems.len();
-        self.jwks.want(publish::issuer_urls(&snapshot));
-        let compiled = publish::compile(snapshot, &self.jwks.known(), &self.options, &self.code);
+        let issuers = self.issuers(&snapshot);
+        let compiled = publish::compile(snapshot, &issuers, &self.options, &self.code);
         let before = self.current.load_full();
-        log_changes(if is_first { &BTreeMap::new() } else { &before.statuses }, &compiled.statuses);
+        let nothing = BTreeMap::new();
+        let said = if is_first { &nothing } else { &before.statuses };
+        log_changes(said, &compiled.statuses);
         self.forget(&before, &compiled);
-        let not_ready = compiled.statuses.values().filter(|s| s.failure.is_some()).count();
+        let not_ready = compiled
+            .statuses
+            .values()
+            .filter(|s| s.failure.is_some())
+            .count();
         let ready = compiled.statuses.len() - not_ready;
-        self.metrics.compiled(ready, not_ready, problems, compiled.table.len());
+        self.metrics
+            .compiled(ready, not_ready, problems, compiled.table.len());
         if is_first || before.version != compiled.version {
             tracing::info!(
                 version = compiled.version,
@@ -246,21 +288,47 @@ impl Publisher {
         self.current.store(Arc::new(compiled));
     }
 
-    /// What is kept by Receiver goes with it.
-    fn forget(&self, before: &Compiled, after: &Compiled) {
-        self.activities.retain(|name| after.statuses.contains_key(name));
-        for (name, plan) in &before.plans {
-            if !after.statuses.contains_key(name) {
-                self.metrics.forget(&plan.namespace, name, plan.receiver_type.name());
+    /// The keys that are at hand. Others are sent for: when they come, this table is compiled again.
+    fn issuers(&self, snapshot: &Snapshot) -> BTreeMap<String, Arc<IssuerKeys>> {
+        let urls = publish::issuer_urls(snapshot);
+        self.jwks.retain(&urls, urls.contains(plan::GOOGLE));
+        let mut keys = BTreeMap::new();
+        for url in urls {
+            let at_hand = match url.as_str() {
+                plan::GOOGLE => self.jwks.cached_google(),
+                url => self.jwks.cached(url),
+            };
+            match at_hand {
+                Some(found) => {
+                    keys.insert(url, found);
+                }
+                None => fetch(self.jwks.clone(), url, false),
             }
         }
+        keys
+    }
+
+    /// What is kept by Receiver goes with it.
+    fn forget(&self, before: &Compiled, after: &Compiled) {
+        for (name, plan) in &before.plans {
+            if !after.statuses.contains_key(name) {
+                let activity = self.activities.of(name);
+                let outcomes = activity.counts.keys().chain(activity.edge_counts.keys());
+                self.metrics
+                    .forget(name, plan.receiver_type.name(), outcomes);
+            }
+        }
+        self.activities
+            .retain(|name| after.statuses.contains_key(name));
     }
 }
 
 /// Says what became of each Receiver, when that changes.
 fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Status>) {
     for (name, status) in after {
-        let said = before.get(name).map(|s| (&s.failure, &s.warnings, s.suspended));
+        let said = before
+            .get(name)
+            .map(|s| (&s.failure, &s.warnings, s.suspended));
         if said == Some((&status.failure, &status.warnings, status.suspended)) {
             continue;
         }
@@ -271,7 +339,11 @@ fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Statu
                 message = failure.message,
                 "receiver is not ready"
             ),
-            None => tracing::info!(receiver = name, suspended = status.suspended, "receiver is ready"),
+            None => tracing::info!(
+                receiver = name,
+                suspended = status.suspended,
+                "receiver is ready"
+            ),
         }
         for warning in &status.warnings {
             tracing::warn!(receiver = name, warning, "receiver needs attention");
@@ -279,15 +351,28 @@ fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Statu
     }
 }
 
+/// Fetches the keys of an issuer; `again` even if there are some, at a limited rate.
+fn fetch(jwks: Jwks, issuer: String, again: bool) {
+    tokio::spawn(async move {
+        // A failure is logged where it happens, and tried again.
+        match (issuer.as_str(), again) {
+            (plan::GOOGLE, false) => drop(jwks.google().await),
+            (plan::GOOGLE, true) => drop(jwks.refresh_google().await),
+            (url, false) => drop(jwks.keys(url).await),
+            (url, true) => drop(jwks.refresh(url).await),
+        }
+    });
+}
+
 /// What Envoy reports is counted for Receivers that there are, and is a hint to look for new keys.
 fn report_sink(
     current: Arc<ArcSwap<Compiled>>,
     metrics: Arc<Metrics>,
     activities: Arc<Activities>,
-    jwks: Arc<Jwks>,
+    jwks: Jwks,
 ) -> xds::ReportSink {
     Arc::new(move |bytes: &[u8]| {
-        let report = Report::parse(bytes).ok_or("not an edge report")?;
+        let report = Report::parse(bytes).ok_or_else(|| "not an edge report".to_owned())?;
         let current = current.load();
         activities.reported(&report, |name| current.plans.contains_key(name));
         for (name, counts) in &report.hooks {
@@ -297,9 +382,12 @@ fn report_sink(
             for (reason, n) in &counts.reasons {
                 metrics.reported(name, plan.receiver_type.name(), reason, *n);
             }
-            if counts.reasons.contains_key(hook::jwt::JwtError::UnknownKey.reason()) {
+            if counts
+                .reasons
+                .contains_key(hook::jwt::JwtError::UnknownKey.reason())
+            {
                 for issuer in &plan.hook.issuers {
-                    jwks.refresh(&issuer.issuer);
+                    fetch(jwks.clone(), issuer.issuer.clone(), true);
                 }
             }
         }
@@ -329,16 +417,29 @@ pub(crate) fn options(args: &RunArgs) -> Options {
     }
 }
 
+fn xds_tls(args: &RunArgs) -> Option<xds::XdsTls> {
+    let (cert, key) = (args.xds_cert.clone()?, args.xds_key.clone()?);
+    Some(xds::XdsTls {
+        cert,
+        key,
+        client_ca: args.xds_client_ca.clone()?,
+    })
+}
+
 fn filter_path(args: &RunArgs) -> PathBuf {
     args.filter.clone().unwrap_or_else(|| {
         let beside = std::env::current_exe().ok();
-        beside.and_then(|exe| Some(exe.parent()?.join("filter.wasm"))).unwrap_or_default()
+        beside
+            .and_then(|exe| Some(exe.parent()?.join("filter.wasm")))
+            .unwrap_or_default()
     })
 }
 
 fn read_filter(path: &Path) -> Result<Arc<[u8]>, RunError> {
-    let code = std::fs::read(path)
-        .map_err(|source| RunError::Filter { path: path.to_owned(), source })?;
+    let code = std::fs::read(path).map_err(|source| RunError::Filter {
+        path: path.to_owned(),
+        source,
+    })?;
     if !code.starts_with(b"\0asm") || code.len() > MAX_FILTER {
         return Err(RunError::NotWasm(path.to_owned()));
     }

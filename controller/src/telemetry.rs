@@ -37,10 +37,16 @@ pub fn start(encoding: Encoding, level: Level) {
     };
     // Libraries speak at their own levels; below info nobody but their authors wants them.
     let filter = tracing_subscriber::EnvFilter::new(format!("warn,controller={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first.
     let _ = match encoding {
-        Encoding::Json => builder.json().flatten_event(true).with_target(false).try_init(),
+        Encoding::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init(),
         Encoding::Console => builder.with_target(false).with_ansi(false).try_init(),
     };
 }

@@ -28,7 +28,7 @@ impl Counters {
             .borrow_mut()
             .entry(key)
             .or_insert_with(|| {
-                Counter::define(&format!("hookgate.outcome.{}.type.{}", key.0, key.1))
+                Counter::define(&format!("hookgate.hooks.outcome.{}.type.{}", key.0, key.1))
             })
             .increment();
         if let Some(hook) = &decision.hook {

@@ -47,9 +47,7 @@ impl Http {
     }
 
     fn decide(&mut self, decision: &Decision) -> Action {
-        let now_ms = host::now_ms();
-        self.shared.counters.count(decision);
-        self.shared.reporter.count(decision, now_ms);
+        self.record(decision, host::now_ms());
         host::set_reason(decision.reason());
         match &decision.verdict {
             Verdict::Admit(_) => self.admit(),
@@ -60,6 +58,11 @@ impl Http {
                 rejection.retry_after(),
             ),
         }
+    }
+
+    fn record(&self, decision: &Decision, now_ms: u64) {
+        self.shared.counters.count(decision);
+        self.shared.reporter.count(decision, now_ms);
     }
 
     fn admit(&mut self) -> Action {
@@ -118,7 +121,16 @@ impl Http {
     }
 }
 
-impl Context for Http {}
+impl Context for Http {
+    /// The stream is over. A body that broke off was hashed for nothing: that counts as a failure.
+    fn on_done(&mut self) -> bool {
+        if let State::Body(pending) = std::mem::replace(&mut self.state, State::Answered) {
+            let now_ms = host::now_ms();
+            self.record(&pending.abort(now_ms, &Envoy::default()), now_ms);
+        }
+        true
+    }
+}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {

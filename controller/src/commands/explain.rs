@@ -87,8 +87,12 @@ pub(super) fn run(args: ExplainArgs) -> Result<(), AnyError> {
 }
 
 fn receiver(args: &ReceiverArgs) -> Result<(), AnyError> {
-    let ask = Ask::Receiver { name: format!("{}/{}", args.namespace, args.name) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ask = Ask::Receiver {
+        name: format!("{}/{}", args.namespace, args.name),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let answer = runtime.block_on(control::ask(&args.control_socket, &ask))?;
     print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
 }
@@ -107,7 +111,9 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
     }
     let keys = issuer_keys(args, &snapshot)?;
     let compiled = publish::compile(Arc::new(snapshot), &keys, &default_options()?, &[]);
-    let now_ms = args.at.map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
+    let now_ms = args
+        .at
+        .map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
     tell(&mut story, args, &captured, &compiled, now_ms);
     Ok(story.0)
 }
@@ -128,7 +134,10 @@ fn issuer_keys(
     };
     let json = super::sign::read_file(path, 1024 * 1024)?;
     let keys = Arc::new(IssuerKeys::from_jwks(&json)?);
-    Ok(publish::issuer_urls(snapshot).into_iter().map(|url| (url, keys.clone())).collect())
+    Ok(publish::issuer_urls(snapshot)
+        .into_iter()
+        .map(|url| (url, keys.clone()))
+        .collect())
 }
 
 fn tell(
@@ -140,8 +149,14 @@ fn tell(
 ) {
     let request = &captured.request;
     let ledgers = Ledgers::default();
-    let lender = Lender { peer: args.client, ledgers: &ledgers };
-    let decision = match compiled.gate.headers(request, captured.body.is_empty(), now_ms, &lender) {
+    let lender = Lender {
+        peer: args.client,
+        ledgers: &ledgers,
+    };
+    let decision = match compiled
+        .gate
+        .headers(request, captured.body.is_empty(), now_ms, &lender)
+    {
         Step::Done(decision) => decision,
         Step::Body(mut pending) => match pending.chunk(captured.body, now_ms, &lender) {
             Ok(()) => pending.end(now_ms, &lender),
@@ -152,14 +167,23 @@ fn tell(
     match &decision.verdict {
         Verdict::Reject(rejection) => {
             let reason = rejection.reason();
-            story.say("verdict", &format!("refused with {}: {reason}", rejection.status()));
+            story.say(
+                "verdict",
+                &format!("refused with {}: {reason}", rejection.status()),
+            );
         }
         Verdict::Ignore { status } => {
             story.say("verdict", &format!("genuine, but spec.events does not list its event: {status}, and nothing is triggered"));
         }
         Verdict::Admit(admission) => {
-            story.say("path", &format!("made from the Secret's {:?}", admission.path.name()));
-            story.say("proof", &format!("by the Secret's {:?}", admission.pass.slot.name()));
+            story.say(
+                "path",
+                &format!("made from the Secret's {:?}", admission.path.name()),
+            );
+            story.say(
+                "proof",
+                &format!("by the Secret's {:?}", admission.pass.slot.name()),
+            );
             if admission.pass.weak {
                 story.say("proof", "with SHA-1, which is weak");
             }
@@ -180,10 +204,16 @@ fn path_and_receiver(story: &mut Story, decision: &Decision, compiled: &Compiled
         );
         return;
     };
-    story.say("receiver", &format!("{} ({})", hook.name, hook.receiver_type));
+    story.say(
+        "receiver",
+        &format!("{} ({})", hook.name, hook.receiver_type),
+    );
     if let Some(status) = compiled.statuses.get(&hook.name) {
         if let Some(failure) = &status.failure {
-            story.say("receiver", &format!("not ready: {}: {}", failure.reason, failure.message));
+            story.say(
+                "receiver",
+                &format!("not ready: {}: {}", failure.reason, failure.message),
+            );
         }
         for warning in &status.warnings {
             story.say("receiver", warning);
@@ -198,7 +228,10 @@ fn trigger(
     compiled: &Compiled,
     decision: &Decision,
 ) {
-    let plan = decision.hook.as_ref().and_then(|hook| compiled.plans.get(&hook.name));
+    let plan = decision
+        .hook
+        .as_ref()
+        .and_then(|hook| compiled.plans.get(&hook.name));
     let Some(plan) = plan else {
         return;
     };
@@ -206,14 +239,20 @@ fn trigger(
         Ok(prepared) => prepared,
         Err(rejection) => {
             let reason = rejection.reason();
-            story.say("payload", &format!("refused with {}: {reason}", rejection.status()));
+            story.say(
+                "payload",
+                &format!("refused with {}: {reason}", rejection.status()),
+            );
             return;
         }
     };
     if plan.has_filters() {
         match &prepared.request {
             Ok(Value::Object(map)) if map.is_empty() => {
-                story.say("filters", "req is {}: the content type is not application/json");
+                story.say(
+                    "filters",
+                    "req is {}: the content type is not application/json",
+                );
             }
             Ok(_) => {}
             Err(error) => story.say("filters", error),
@@ -221,7 +260,10 @@ fn trigger(
     }
     let selected = deliver::selected(plan, compiled, &prepared, args.no_cross_namespace_refs);
     for resource in &selected.resources {
-        story.say("resource", &format!("{resource} would be asked to reconcile"));
+        story.say(
+            "resource",
+            &format!("{resource} would be asked to reconcile"),
+        );
     }
     for error in &selected.errors {
         story.say("resource", error);
@@ -262,16 +304,31 @@ impl<'a> Captured<'a> {
         let mut words = first.split(|b| *b == b' ');
         let (Some(method), Some(path), Some(_version)) = (words.next(), words.next(), words.next())
         else {
-            return Err("the first line is not a request line such as: POST /hook/… HTTP/1.1".into());
+            return Err(
+                "the first line is not a request line such as: POST /hook/… HTTP/1.1".into(),
+            );
         };
         let mut headers = Vec::new();
         for line in lines.filter(|line| !line.is_empty()) {
-            let at = line.iter().position(|b| *b == b':').ok_or("a header line has no colon")?;
+            let at = line
+                .iter()
+                .position(|b| *b == b':')
+                .ok_or("a header line has no colon")?;
             let (name, value) = line.split_at(at);
             let name = std::str::from_utf8(name).map_err(|_| "a header name is not ASCII")?;
-            headers.push((name, value.strip_prefix(b":").unwrap_or_default().trim_ascii()));
+            headers.push((
+                name,
+                value.strip_prefix(b":").unwrap_or_default().trim_ascii(),
+            ));
         }
-        Ok(Self { request: Request { method, path, headers }, body })
+        Ok(Self {
+            request: Request {
+                method,
+                path,
+                headers,
+            },
+            body,
+        })
     }
 }
 
@@ -280,7 +337,10 @@ fn lower_names(bytes: &mut [u8]) {
     let Some(end) = split_head(bytes).map(|(head, _)| head.len()) else {
         return;
     };
-    let lines = bytes.get_mut(..end).unwrap_or_default().split_mut(|b| *b == b'\n');
+    let lines = bytes
+        .get_mut(..end)
+        .unwrap_or_default()
+        .split_mut(|b| *b == b'\n');
     for line in lines.skip(1) {
         let name = line.split_mut(|b| *b == b':').next().unwrap_or_default();
         name.make_ascii_lowercase();

@@ -28,7 +28,18 @@ enum Command {
     Path(path::PathArgs),
     Sign(sign::SignArgs),
     Explain(explain::ExplainArgs),
-    Edge(edge::EdgeArgs),
+    /// Configure Envoy
+    #[command(subcommand)]
+    Edge(EdgeCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum EdgeCommand {
+    /// Print the configuration of a stand-alone Envoy
+    #[command(
+        after_help = "Example:\n  hookgate edge bootstrap --tls-cert tls.crt --tls-key tls.key > envoy.yaml && envoy -c envoy.yaml"
+    )]
+    Bootstrap(edge::BootstrapArgs),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -47,7 +58,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Path(args) => path::run(args),
         Command::Sign(args) => sign::run(args),
         Command::Explain(args) => explain::run(args),
-        Command::Edge(args) => edge::run(args).map_err(Into::into),
+        Command::Edge(EdgeCommand::Bootstrap(args)) => {
+            edge::run(args, &mut std::io::stdout()).map_err(Into::into)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +76,9 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn run(args: RunArgs) -> Result<(), AnyError> {
     telemetry::start(args.log_encoding, args.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(crate::run(args))?;
     Ok(())
 }
@@ -106,15 +121,24 @@ mod tests {
 
     fn words(args: &[&str]) -> Vec<String> {
         let args = args.iter().map(OsString::from);
-        with_default_command(args).into_iter().map(|a| a.to_string_lossy().into_owned()).collect()
+        with_default_command(args)
+            .into_iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
     fn arguments_without_a_command_are_those_of_run() {
-        assert_eq!(words(&["hookgate", "--manifests=x"]), ["hookgate", "run", "--manifests=x"]);
+        assert_eq!(
+            words(&["hookgate", "--manifests=x"]),
+            ["hookgate", "run", "--manifests=x"]
+        );
         assert_eq!(words(&["hookgate"]), ["hookgate", "run"]);
         assert_eq!(words(&["hookgate", "--help"]), ["hookgate", "--help"]);
-        assert_eq!(words(&["hookgate", "path", "--name=x"]), ["hookgate", "path", "--name=x"]);
+        assert_eq!(
+            words(&["hookgate", "path", "--name=x"]),
+            ["hookgate", "path", "--name=x"]
+        );
     }
 
     #[test]

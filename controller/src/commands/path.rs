@@ -48,5 +48,8 @@ impl TokenArgs {
 
 pub(super) fn run(args: PathArgs) -> Result<(), AnyError> {
     let token = args.token.read()?;
-    print(&format!("{}\n", Digest::of(&token, &args.name, &args.namespace).path()))
+    print(&format!(
+        "{}\n",
+        Digest::of(&token, &args.name, &args.namespace).path()
+    ))
 }

@@ -58,7 +58,10 @@ pub(super) fn run(args: SignArgs) -> Result<(), AnyError> {
         headers.push((*name, event.clone()));
     }
     headers.extend(proof(&args, &token, &body)?);
-    let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let lines: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\n"))
+        .collect();
     print(&lines.concat())
 }
 
@@ -111,7 +114,10 @@ fn standard_webhooks(
     let now = clock::now_ms();
     let (id, timestamp) = (format!("msg_{now}"), (now / 1000).to_string());
     let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
-    let signature = format!("v1,{}", STANDARD.encode(hook::mac::hmac_sha256(&key, &signed)));
+    let signature = format!(
+        "v1,{}",
+        STANDARD.encode(hook::mac::hmac_sha256(&key, &signed))
+    );
     Ok(vec![
         ("webhook-id", id),
         ("webhook-timestamp", timestamp),
@@ -120,7 +126,9 @@ fn standard_webhooks(
 }
 
 fn mac(hash: Hash, token: &[u8], body: &[u8]) -> Result<String, AnyError> {
-    let mut mac = Midstates::of(hash, token).start().ok_or("failed to start the HMAC")?;
+    let mut mac = Midstates::of(hash, token)
+        .start()
+        .ok_or("failed to start the HMAC")?;
     mac.update(body);
     Ok(hex::encode(mac.finish()))
 }
@@ -130,10 +138,15 @@ pub(super) fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, AnyError> {
     let mut bytes = Vec::new();
     let failed = |error| format!("failed to read {}: {error}", path.display());
     if path == Path::new("-") {
-        std::io::stdin().take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        std::io::stdin()
+            .take(max.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     } else {
         let file = std::fs::File::open(path).map_err(failed)?;
-        file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(max.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     }
     if bytes.len() as u64 > max {
         return Err(format!("{} is larger than {max} bytes", path.display()).into());

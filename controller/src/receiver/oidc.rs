@@ -1,12 +1,16 @@
 //! The claims of a `generic-oidc` token: variables and validations, in CEL. Pure.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::api::receiver::OidcProvider;
-use crate::cel::{CelError, Declared, Expression, Scope};
+use crate::cel::{CelError, Declared, Expression, Scope, Vars};
 
 /// What CEL sees here.
-const DECLARED: Declared = Declared { claims: true, vars: true, objects: false };
+const DECLARED: Declared = Declared {
+    claims: true,
+    vars: true,
+    objects: false,
+};
 
 /// One issuer's variables and validations, compiled.
 #[derive(Debug)]
@@ -50,7 +54,10 @@ impl Claims {
                 .map_err(|error| format!("invalid validations[{i}] expression: {error}"))?;
             validations.push((expression, validation.message.clone()));
         }
-        Ok(Self { variables, validations })
+        Ok(Self {
+            variables,
+            validations,
+        })
     }
 
     /// Evaluates the variables in order, then all validations.
@@ -58,26 +65,41 @@ impl Claims {
     /// # Errors
     /// [`ClaimsError`], with the messages of every validation that is false.
     pub fn check(&self, claims: &Value) -> Result<(), ClaimsError> {
-        let mut vars = Value::Object(Map::new());
+        let mut vars = Vars::default();
         for (name, expression) in &self.variables {
             let value = expression
-                .evaluate(&Scope { claims: Some(claims), vars: Some(&vars), ..Scope::default() })
-                .map_err(|source| ClaimsError::Evaluate { what: format!("variable {name:?}"), source })?;
-            if let Value::Object(map) = &mut vars {
-                map.insert(name.clone(), value);
-            }
+                .evaluate(&Scope {
+                    claims: Some(claims),
+                    vars: Some(&vars),
+                    ..Scope::default()
+                })
+                .map_err(|source| ClaimsError::Evaluate {
+                    what: format!("variable {name:?}"),
+                    source,
+                })?;
+            vars.insert(name.clone(), value);
         }
-        let scope = Scope { claims: Some(claims), vars: Some(&vars), ..Scope::default() };
+        let scope = Scope {
+            claims: Some(claims),
+            vars: Some(&vars),
+            ..Scope::default()
+        };
         let mut failed = Vec::new();
         for (i, (expression, message)) in self.validations.iter().enumerate() {
-            let holds = expression.matches(&scope).map_err(|source| ClaimsError::Evaluate {
-                what: format!("validations[{i}]"),
-                source,
-            })?;
+            let holds = expression
+                .matches(&scope)
+                .map_err(|source| ClaimsError::Evaluate {
+                    what: format!("validations[{i}]"),
+                    source,
+                })?;
             if !holds {
                 failed.push(message.clone());
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(ClaimsError::Failed(failed)) }
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(ClaimsError::Failed(failed))
+        }
     }
 }

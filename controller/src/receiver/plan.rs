@@ -82,7 +82,10 @@ pub fn plan(receiver: &Receiver, inputs: &Inputs<'_>) -> Planned {
     let identity = identity(receiver);
     let Some(receiver_type) = receiver::find(&receiver.spec.r#type) else {
         let text = format!("spec.type: {:?} is not supported", receiver.spec.r#type);
-        return Planned::NotReady { failure: condition::validation_failed(&text), hook: None };
+        return Planned::NotReady {
+            failure: condition::validation_failed(&text),
+            hook: None,
+        };
     };
     let built = match validated(receiver, inputs.defaults) {
         Ok(parts) => parts,
@@ -95,11 +98,21 @@ pub fn plan(receiver: &Receiver, inputs: &Inputs<'_>) -> Planned {
         }
     };
     match base(receiver, receiver_type, inputs) {
-        Err(failure) => Planned::NotReady { failure, hook: None },
+        Err(failure) => Planned::NotReady {
+            failure,
+            hook: None,
+        },
         Ok(mut hook) => {
             let mut warnings = built.settings.warnings.clone();
             apply_settings(&mut hook, &built.settings);
-            keys(&mut hook, receiver, receiver_type, &built.settings, inputs, &mut warnings);
+            keys(
+                &mut hook,
+                receiver,
+                receiver_type,
+                &built.settings,
+                inputs,
+                &mut warnings,
+            );
             if receiver.spec.suspend {
                 hook.state = State::Suspended;
             }
@@ -134,15 +147,30 @@ struct Parts {
 /// Everything that can be wrong without looking at the Secret, in the order of nc's reconciler.
 fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure> {
     let spec = &receiver.spec;
-    let declared = Declared { claims: spec.r#type == "generic-oidc", vars: false, objects: true };
+    let declared = Declared {
+        claims: spec.r#type == "generic-oidc",
+        vars: false,
+        objects: true,
+    };
     let compile = |source: &String| Expression::filter(source, &declared);
-    let resource_filter = spec.resource_filter.as_ref().filter(|s| !s.is_empty()).map(compile).transpose().map_err(
-        |error| condition::invalid_cel(&format!("invalid resourceFilter expression: {error}")),
-    )?;
+    let resource_filter = spec
+        .resource_filter
+        .as_ref()
+        .filter(|s| !s.is_empty())
+        .map(compile)
+        .transpose()
+        .map_err(|error| {
+            condition::invalid_cel(&format!("invalid resourceFilter expression: {error}"))
+        })?;
     let mut resources = Vec::new();
     for (i, entry) in spec.resources.iter().enumerate() {
-        let filter =
-            entry.filter.as_ref().filter(|s| !s.is_empty()).map(compile).transpose().map_err(|error| {
+        let filter = entry
+            .filter
+            .as_ref()
+            .filter(|s| !s.is_empty())
+            .map(compile)
+            .transpose()
+            .map_err(|error| {
                 condition::invalid_cel(&format!(
                     "invalid filter expression for resources[{i}] (kind={:?}, name={:?}): {error}",
                     entry.kind, entry.name
@@ -165,7 +193,12 @@ fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure>
     }
     let settings = Settings::parse(&receiver.metadata.annotations, defaults)
         .map_err(|error| condition::validation_failed(&error.to_string()))?;
-    Ok(Parts { settings, resources, resource_filter, claims })
+    Ok(Parts {
+        settings,
+        resources,
+        resource_filter,
+        claims,
+    })
 }
 
 /// The hook with its paths and nothing else.
@@ -175,7 +208,10 @@ fn base(
     inputs: &Inputs<'_>,
 ) -> Result<Hook, Failure> {
     let (name, namespace) = (&receiver.metadata.name, &receiver.metadata.namespace);
-    let path = |slot, token: &[u8]| Path { id: Digest::of(token, name, namespace).id(), slot };
+    let path = |slot, token: &[u8]| Path {
+        id: Digest::of(token, name, namespace).id(),
+        slot,
+    };
     let mut paths = Vec::new();
     match receiver_type.secret() {
         SecretUse::Issuers => paths.push(path(Slot::Token, b"")),
@@ -208,7 +244,12 @@ fn base(
 }
 
 fn secret<'a>(receiver: &Receiver, inputs: &'a Inputs<'_>) -> Result<&'a Secret, Failure> {
-    let name = receiver.spec.secret_ref.as_ref().map(|r| r.name.clone()).unwrap_or_default();
+    let name = receiver
+        .spec
+        .secret_ref
+        .as_ref()
+        .map(|r| r.name.clone())
+        .unwrap_or_default();
     let namespace = receiver.metadata.namespace.clone();
     inputs.secrets.get(&(namespace.clone(), name.clone())).ok_or_else(|| {
         condition::token_not_found(&format!(
@@ -218,10 +259,17 @@ fn secret<'a>(receiver: &Receiver, inputs: &'a Inputs<'_>) -> Result<&'a Secret,
 }
 
 fn token_failure(receiver: &Receiver, is_empty: bool) -> Failure {
-    let name = receiver.spec.secret_ref.as_ref().map(|r| r.name.clone()).unwrap_or_default();
+    let name = receiver
+        .spec
+        .secret_ref
+        .as_ref()
+        .map(|r| r.name.clone())
+        .unwrap_or_default();
     let namespace = &receiver.metadata.namespace;
     condition::token_not_found(&if is_empty {
-        format!("invalid '{namespace}/{name}' secret data: 'token' is empty, so that anybody could compute the path")
+        format!(
+            "invalid '{namespace}/{name}' secret data: 'token' is empty, so that anybody could compute the path"
+        )
     } else {
         format!("invalid '{namespace}/{name}' secret data: required fields 'token'")
     })
@@ -252,20 +300,33 @@ fn keys(
     let secret = secret(receiver, inputs).ok();
     if let (Some(secret), Some(registry_host)) = (secret, &settings.flux_recv) {
         for (slot, token) in tokens(secret) {
-            hook.paths.push(Path { id: Digest::of_flux_recv(token, registry_host).id(), slot });
+            hook.paths.push(Path {
+                id: Digest::of_flux_recv(token, registry_host).id(),
+                slot,
+            });
         }
     }
     let tokens: Vec<_> = secret.map(tokens).into_iter().flatten().collect();
     match receiver_type.secret() {
         SecretUse::Path => {}
-        SecretUse::Signs { hashes, signing_token } => {
-            hook.keys = tokens.iter().map(|(slot, token)| signing(*slot, token, hashes, settings)).collect();
+        SecretUse::Signs {
+            hashes,
+            signing_token,
+        } => {
+            hook.keys = tokens
+                .iter()
+                .map(|(slot, token)| signing(*slot, token, hashes, settings))
+                .collect();
             signing_key(hook, secret.filter(|_| signing_token), warnings);
             if hook.keys.iter().all(|key| key.macs.is_empty()) {
                 warnings.push(format!(
                     "no hook can pass: {} signs with {} only, and the weakest hash allowed is {}",
                     receiver_type.name(),
-                    hashes.iter().map(|hash| hash.name()).collect::<Vec<_>>().join(", "),
+                    hashes
+                        .iter()
+                        .map(|hash| hash.name())
+                        .collect::<Vec<_>>()
+                        .join(", "),
                     settings.min_signature_hash.name(),
                 ));
             }
@@ -288,8 +349,14 @@ fn keys(
 }
 
 fn signing(slot: Slot, token: &[u8], hashes: &[Hash], settings: &Settings) -> Key {
-    let allowed = hashes.iter().filter(|hash| **hash >= settings.min_signature_hash);
-    Key { slot, macs: allowed.map(|hash| Midstates::of(*hash, token)).collect(), token: None }
+    let allowed = hashes
+        .iter()
+        .filter(|hash| **hash >= settings.min_signature_hash);
+    Key {
+        slot,
+        macs: allowed.map(|hash| Midstates::of(*hash, token)).collect(),
+        token: None,
+    }
 }
 
 /// A `signing-token` makes Standard Webhooks signatures a must. One that can't be read keeps the
@@ -301,11 +368,17 @@ fn signing_key(hook: &mut Hook, secret: Option<&Secret>, warnings: &mut Vec<Stri
     let macs = match hook::signed::key(text) {
         Some(key) => vec![Midstates::of(Hash::Sha256, &key)],
         None => {
-            warnings.push("no hook can pass: the Secret's signing-token is not whsec_ and base64".into());
+            warnings.push(
+                "no hook can pass: the Secret's signing-token is not whsec_ and base64".into(),
+            );
             Vec::new()
         }
     };
-    hook.keys = vec![Key { slot: Slot::SigningToken, macs, token: None }];
+    hook.keys = vec![Key {
+        slot: Slot::SigningToken,
+        macs,
+        token: None,
+    }];
 }
 
 /// Made from the UID, so that equal tokens of two Receivers do not show as equal.
@@ -324,7 +397,10 @@ fn issuers(receiver: &Receiver, inputs: &Inputs<'_>) -> Vec<Issuer> {
     let providers = receiver.spec.oidc_providers.iter();
     providers
         .map(|provider| {
-            let audience = provider.audience.clone().filter(|audience| !audience.is_empty());
+            let audience = provider
+                .audience
+                .clone()
+                .filter(|audience| !audience.is_empty());
             issuer(
                 &provider.issuer_url,
                 audience.unwrap_or_else(|| "notification-controller".to_owned()),
@@ -339,7 +415,9 @@ fn issuer(url: &str, audience: String, inputs: &Inputs<'_>) -> Issuer {
     Issuer {
         issuer: url.to_owned(),
         audience,
-        algorithms: fetched.map(|keys| keys.algorithms.clone()).unwrap_or_default(),
+        algorithms: fetched
+            .map(|keys| keys.algorithms.clone())
+            .unwrap_or_default(),
         keys: fetched.map(|keys| keys.keys.clone()).unwrap_or_default(),
     }
 }
@@ -352,8 +430,13 @@ fn google(
     warnings: &mut Vec<String>,
 ) {
     let text = |key: &str| {
-        let value = secret.and_then(|secret| secret.get(key)).unwrap_or_default();
-        std::str::from_utf8(value).ok().filter(|text| !text.is_empty()).map(str::to_owned)
+        let value = secret
+            .and_then(|secret| secret.get(key))
+            .unwrap_or_default();
+        std::str::from_utf8(value)
+            .ok()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
     };
     match (text("email"), text("audience")) {
         (Some(email), Some(audience)) => {
@@ -365,7 +448,10 @@ fn google(
                 .into_iter()
                 .filter_map(|(key, value)| value.is_none().then_some(key))
                 .collect();
-            warnings.push(format!("no hook can pass: the Secret lacks {}", missing.join(" and ")));
+            warnings.push(format!(
+                "no hook can pass: the Secret lacks {}",
+                missing.join(" and ")
+            ));
         }
     }
 }

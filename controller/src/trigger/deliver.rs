@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::objects::ObjectRecord;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
+use crate::signature::Ring;
 use crate::trigger::annotate::{Annotator, Requester};
 use crate::trigger::select;
 
@@ -52,7 +53,13 @@ impl<R: Requester> Deliverer<R> {
         activities: Arc<Activities>,
         no_cross_namespace_refs: bool,
     ) -> Self {
-        Self { annotator, metrics, activities, replays: Mutex::default(), no_cross_namespace_refs }
+        Self {
+            annotator,
+            metrics,
+            activities,
+            replays: Mutex::default(),
+            no_cross_namespace_refs,
+        }
     }
 
     /// The metrics that hooks are counted in.
@@ -72,9 +79,11 @@ impl<R: Requester> Deliverer<R> {
 
     fn count(&self, decision: &Decision, reason: &'static str, admitted: bool) {
         let receiver = decision.hook.as_ref().map(|hook| hook.name.as_str());
-        self.metrics.decided(receiver, decision.receiver_type(), reason);
+        self.metrics
+            .decided(receiver, decision.receiver_type(), reason);
         if let Some(receiver) = receiver {
-            self.activities.decided(receiver, reason, admitted, clock::now_ms());
+            self.activities
+                .decided(receiver, reason, admitted, clock::now_ms());
         }
     }
 
@@ -88,7 +97,10 @@ impl<R: Requester> Deliverer<R> {
         body: &[u8],
         arrived: Instant,
     ) -> Outcome {
-        let plan = decision.hook.as_ref().and_then(|hook| current.plans.get(&hook.name));
+        let plan = decision
+            .hook
+            .as_ref()
+            .and_then(|hook| current.plans.get(&hook.name));
         // Table and plans are compiled together.
         let Some(plan) = plan else {
             return Outcome::Later;
@@ -102,11 +114,17 @@ impl<R: Requester> Deliverer<R> {
         };
         self.count(decision, "admitted", true);
         let pass = &admission.pass;
-        self.metrics.admitted(&plan.name, admission.path.name(), pass.slot.name(), pass.weak);
+        self.metrics.admitted(
+            &plan.name,
+            admission.path.name(),
+            pass.slot.name(),
+            pass.weak,
+        );
         let replay = (!plan.settings.replay_window.is_zero())
             .then(|| ReplayKey::of(&plan.name, pass.signed_id.as_deref(), body));
         if replay.is_some_and(|key| self.replays().seen(key, clock::now_ms())) {
-            self.activities.triggered(&plan.name, "replayed".to_owned(), clock::now_ms());
+            self.activities
+                .triggered(&plan.name, "replayed".to_owned(), clock::now_ms());
             return Outcome::Done;
         }
         let outcome = self.trigger(plan, current, &prepared, arrived).await;
@@ -137,7 +155,10 @@ impl<R: Requester> Deliverer<R> {
             tracing::error!(receiver = plan.name, error, "failed to select resources");
         }
         let interval = plan.settings.trigger_interval;
-        let outcomes = self.annotator.trigger(&selected.resources, interval, arrived).await;
+        let outcomes = self
+            .annotator
+            .trigger(&selected.resources, interval, arrived)
+            .await;
         let mut failed = !selected.errors.is_empty();
         let mut later = false;
         for (resource, outcome) in selected.resources.iter().zip(&outcomes) {
@@ -200,13 +221,17 @@ fn claims(plan: &Plan, request: &Request<'_>) -> Result<Option<Value>, Rejection
     if plan.claims.is_empty() {
         return Ok(None);
     }
-    let header = request.one("authorization")?.ok_or(Rejection::MissingSignature)?;
+    let header = request
+        .one("authorization")?
+        .ok_or(Rejection::MissingSignature)?;
     let text = jwt::bearer(header, true).ok_or(Rejection::Jwt(jwt::JwtError::Malformed))?;
     let token = jwt::Token::parse(text).map_err(Rejection::Jwt)?;
-    let claims = token.claims_json();
-    let index = jwt::issuer_index(&token, &plan.hook.issuers)
-        .ok_or(Rejection::Jwt(jwt::JwtError::Issuer))?;
-    if let Some(rules) = plan.claims.get(index)
+    let issuers = &plan.hook.issuers;
+    let verified =
+        jwt::verify_oidc(&token, issuers, clock::now_ms() / 1000, &Ring).map_err(Rejection::Jwt)?;
+    let claims = serde_json::from_str(token.payload())
+        .map_err(|_| Rejection::Jwt(jwt::JwtError::Malformed))?;
+    if let Some(rules) = plan.claims.get(verified.issuer_index)
         && let Err(error) = rules.check(&claims)
     {
         tracing::info!(receiver = plan.name, %error, "token refused");
@@ -233,14 +258,19 @@ pub fn selected(
 ) -> Selected {
     let request = match &prepared.request {
         Ok(request) => request,
-        Err(error) => return Selected { resources: Vec::new(), errors: vec![error.clone()] },
+        Err(error) => {
+            return Selected {
+                resources: Vec::new(),
+                errors: vec![error.clone()],
+            };
+        }
     };
     let mut selected = Selected::default();
     for (entry, filter) in &plan.resources {
         let filters: Vec<_> = plan.resource_filter.iter().chain(filter).collect();
         let matches = |object: &ObjectRecord| {
             let scope = Scope {
-                res: Some(object.as_json()),
+                res: Some(&object.json),
                 req: Some(request),
                 claims: prepared.claims.as_ref(),
                 ..Scope::default()
@@ -252,8 +282,11 @@ pub fn selected(
             }
             Ok(true)
         };
-        let matches: Option<&select::Filter<'_>> =
-            if filters.is_empty() { None } else { Some(&matches) };
+        let matches: Option<&select::Filter<'_>> = if filters.is_empty() {
+            None
+        } else {
+            Some(&matches)
+        };
         let found = select::select(
             entry,
             &plan.namespace,

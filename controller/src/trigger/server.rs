@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hook::address::Cidr;
-use hook::config::MAX_BODY;
+use hook::config::{Hook, MAX_BODY};
 use hook::gate::{Decision, Host, Step, Verdict};
 use hook::jwt::{Algorithm, Signatures, Unsupported};
 use hook::rejection::Rejection;
@@ -96,7 +96,10 @@ impl<R: Requester> HookServer<R> {
         }
         drop(listener);
         let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-        if tokio::time::timeout(DRAIN, connections.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(DRAIN, connections.acquire_many(all))
+            .await
+            .is_err()
+        {
             tracing::error!("stopped with hooks in flight after {} s", DRAIN.as_secs());
         }
     }
@@ -131,7 +134,11 @@ impl<R: Requester> HookServer<R> {
         let _inflight = metrics.inflight();
         let method = request.method().to_string();
         let reply = self.hook(request, peer, started).await;
-        metrics.answered(&method, reply.status().as_u16(), started.elapsed().as_secs_f64());
+        metrics.answered(
+            &method,
+            reply.status().as_u16(),
+            started.elapsed().as_secs_f64(),
+        );
         reply
     }
 
@@ -143,7 +150,10 @@ impl<R: Requester> HookServer<R> {
     ) -> Reply {
         let current = self.current.load_full();
         let (head, mut body) = request.into_parts();
-        let lender = Lender { peer: self.client(&head.headers, peer), ledgers: &self.ledgers };
+        let lender = Lender {
+            peer: self.client(&head.headers, peer),
+            ledgers: &self.ledgers,
+        };
         let target = head.uri.to_string();
         let request = Request {
             method: head.method.as_str().as_bytes(),
@@ -154,26 +164,43 @@ impl<R: Requester> HookServer<R> {
                 .map(|(name, value)| (name.as_str(), value.as_bytes()))
                 .collect(),
         };
-        let step = current.gate.headers(&request, body.is_end_stream(), clock::now_ms(), &lender);
+        let step = current
+            .gate
+            .headers(&request, body.is_end_stream(), clock::now_ms(), &lender);
         let (decision, body) = match step {
             Step::Done(decision) if !is_admitted(&decision) => (decision, Held::default()),
             Step::Done(decision) => match self.read(&mut body, arrived, |_| Ok(())).await {
                 Ok(body) => (decision, body),
-                Err(rejected) => (Decision { hook: decision.hook, ..rejected }, Held::default()),
+                Err(Ended::Decided(decision)) => (decision, Held::default()),
+                Err(Ended::Rejected(rejection)) => {
+                    (rejected(rejection, decision.hook), Held::default())
+                }
             },
             Step::Body(mut pending) => {
-                let hook = pending.hook().clone();
                 let feed = |chunk: &[u8]| pending.chunk(chunk, clock::now_ms(), &lender);
                 match self.read(&mut body, arrived, feed).await {
                     Ok(body) => (pending.end(clock::now_ms(), &lender), body),
-                    Err(rejected) => (Decision { hook: Some(hook), ..rejected }, Held::default()),
+                    Err(Ended::Decided(decision)) => (decision, Held::default()),
+                    Err(Ended::Rejected(Rejection::BadRequest)) => {
+                        (pending.abort(clock::now_ms(), &lender), Held::default())
+                    }
+                    Err(Ended::Rejected(rejection)) => (
+                        rejected(rejection, Some(pending.hook().clone())),
+                        Held::default(),
+                    ),
                 }
             }
         };
         match &decision.verdict {
             Verdict::Admit(admission) => {
-                let outcome =
-                    self.delivery.deliver(&current, &decision, admission, &request, &body.bytes, arrived);
+                let outcome = self.delivery.deliver(
+                    &current,
+                    &decision,
+                    admission,
+                    &request,
+                    &body.bytes,
+                    arrived,
+                );
                 reply_to(&outcome.await)
             }
             Verdict::Ignore { status } => {
@@ -193,28 +220,37 @@ impl<R: Requester> HookServer<R> {
         body: &mut Incoming,
         arrived: Instant,
         mut feed: impl FnMut(&[u8]) -> Result<(), Decision>,
-    ) -> Result<Held<'_>, Decision> {
+    ) -> Result<Held<'_>, Ended> {
         let max = usize::try_from(self.current.load().gate.max_body().min(MAX_BODY)).unwrap_or(0);
-        let declared = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
+        let declared = body
+            .size_hint()
+            .exact()
+            .and_then(|n| usize::try_from(n).ok());
         let kib = declared.unwrap_or(max).min(max).div_ceil(1024);
         let permit = self
             .budget
             .try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX))
-            .map_err(|_| rejected(Rejection::Busy))?;
+            .map_err(|_| Ended::Rejected(Rejection::Busy))?;
         let mut whole = Vec::with_capacity(declared.unwrap_or(0).min(max));
         let deadline = arrived + REQUEST_TIMEOUT;
         loop {
             let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
             let frame = match timeout_at(deadline, frame).await {
-                Err(_) | Ok(Some(Err(_))) => return Err(rejected(Rejection::BadRequest)),
-                Ok(None) => return Ok(Held { bytes: whole, _permit: Some(permit) }),
+                Err(_) | Ok(Some(Err(_))) => return Err(Ended::Rejected(Rejection::BadRequest)),
+                Ok(None) => {
+                    return Ok(Held {
+                        bytes: whole,
+                        _permit: Some(permit),
+                    });
+                }
                 Ok(Some(Ok(frame))) => frame,
             };
             if let Ok(chunk) = frame.into_data() {
+                feed(&chunk).map_err(Ended::Decided)?;
+                // Types that are decided on the head feed nothing to the Gate, which then can't tell.
                 if chunk.len() > max.saturating_sub(whole.len()) {
-                    return Err(rejected(Rejection::TooLarge));
+                    return Err(Ended::Rejected(Rejection::TooLarge));
                 }
-                feed(&chunk)?;
                 whole.extend_from_slice(&chunk);
             }
         }
@@ -222,10 +258,16 @@ impl<R: Requester> HookServer<R> {
 
     /// The client: the peer, or whom a trusted proxy's filter names.
     fn client(&self, headers: &hyper::HeaderMap, peer: IpAddr) -> IpAddr {
-        if !self.trusted_proxies.iter().any(|range| range.contains(peer)) {
+        if !self
+            .trusted_proxies
+            .iter()
+            .any(|range| range.contains(peer))
+        {
             return peer;
         }
-        let named = headers.get("x-hookgate-client").and_then(|value| value.to_str().ok());
+        let named = headers
+            .get("x-hookgate-client")
+            .and_then(|value| value.to_str().ok());
         named.and_then(|text| text.parse().ok()).unwrap_or(peer)
     }
 }
@@ -241,8 +283,19 @@ fn is_admitted(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Admit(_))
 }
 
-fn rejected(rejection: Rejection) -> Decision {
-    Decision { verdict: Verdict::Reject(rejection), hook: None }
+fn rejected(rejection: Rejection, hook: Option<Arc<Hook>>) -> Decision {
+    Decision {
+        verdict: Verdict::Reject(rejection),
+        hook,
+    }
+}
+
+/// Why a body was not read to its end.
+enum Ended {
+    /// The Gate has seen enough.
+    Decided(Decision),
+    /// It is too large, broke off, or there is no room for it.
+    Rejected(Rejection),
 }
 
 fn reply_to(outcome: &Outcome) -> Reply {

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// A token is counted in millionths, so that slow rates refill without rounding to nothing.
 const SCALE: u64 = 1_000_000;
+/// How far the time of one caller may be behind that of another, in milliseconds. More is a clock
+/// that was set back.
+const SKEW: u64 = 1_000;
 
 /// What a [`TokenBucket`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,11 @@ impl TokenBucket {
     }
 
     fn refill(&mut self, limit: Limit, now_ms: u64) {
+        // A worker that waited for its turn brings a time just past. To go back to it would add the same
+        // milliseconds again and again.
+        if (1..=SKEW).contains(&self.at_ms.saturating_sub(now_ms)) {
+            return;
+        }
         // The host's clock may be set back: then nothing is added, and nothing is lost.
         let passed = now_ms.saturating_sub(self.at_ms);
         // thousandths a second × milliseconds = millionths of a token
@@ -134,6 +142,15 @@ mod tests {
         }
         assert_eq!(bucket.take(limit, 5_000), Err(1));
         assert_eq!(bucket.take(limit, 5_100), Ok(()));
+    }
+
+    #[test]
+    fn workers_whose_times_differ_a_little_add_nothing() {
+        let limit = Limit::per_second(100, 5);
+        let mut bucket = TokenBucket::full(limit, 10_000);
+        let taken = (0..10_000).filter(|n| bucket.take(limit, 10_000 - n % 2 * 9).is_ok());
+        assert_eq!(taken.count(), 5);
+        assert_eq!(bucket.take(limit, 10_010), Ok(()));
     }
 
     #[test]

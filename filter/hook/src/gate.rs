@@ -233,6 +233,10 @@ impl Pending {
             Ok(())
         };
         if let Err(rejection) = result {
+            if rejection == Rejection::TooLarge {
+                // Its declared length did not say so: what was hashed was hashed for nothing.
+                charge(&self.hook, self.failures, now_ms, host);
+            }
             let verdict = refuse(&self.hook, rejection, self.failures, now_ms, host);
             return Err(Decision {
                 verdict,
@@ -257,6 +261,22 @@ impl Pending {
             ),
             Err(rejection) => refuse(&self.hook, rejection, self.failures, now_ms, host),
         };
+        Decision {
+            verdict,
+            hook: Some(self.hook),
+        }
+    }
+
+    /// The body broke off: the client went away. There is nobody to answer, but what was hashed counts
+    /// against the hook's failure bucket; else bodies that never end would be hashed without bound.
+    pub fn abort(self, now_ms: u64, host: &dyn Host) -> Decision {
+        let verdict = refuse(
+            &self.hook,
+            Rejection::BadRequest,
+            self.failures,
+            now_ms,
+            host,
+        );
         Decision {
             verdict,
             hook: Some(self.hook),
@@ -364,12 +384,16 @@ fn refuse(
     host: &dyn Host,
 ) -> Verdict {
     if rejection.is_failure() {
-        // Whether the token was there does not matter: the hook is refused either way.
-        let _ = change(hook, failures, now_ms, host, |ledger| {
-            ledger.refused.take(failures, now_ms)
-        });
+        charge(hook, failures, now_ms, host);
     }
     Verdict::Reject(rejection)
+}
+
+fn charge(hook: &Hook, failures: Limit, now_ms: u64, host: &dyn Host) {
+    // Whether the token was there does not matter: the hook is refused either way.
+    let _ = change(hook, failures, now_ms, host, |ledger| {
+        ledger.refused.take(failures, now_ms)
+    });
 }
 
 impl Decision {

@@ -3,8 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// The characters that end a token.
+const SPECIALS: &str = r#"()<>@,;:\"/[]?="#;
+
 /// The media type of a `Content-Type` value in lower case, or `None` if the value breaks the rules:
-/// a parameter without a value, a parameter given twice, or anything that is not a token.
+/// a parameter without a value, a parameter given twice with two values, or anything that is not a token.
 ///
 /// ```
 /// use hook::mime::media_type;
@@ -23,31 +26,33 @@ pub fn media_type(value: &[u8]) -> Option<String> {
     if !parts.next().is_some_and(is_token) || !parts.next().is_none_or(is_token) {
         return None;
     }
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: Vec<(String, String)> = Vec::new();
     loop {
         rest = rest.trim_start();
         if rest.is_empty() || rest.trim() == ";" {
             return Some(base.to_ascii_lowercase());
         }
-        let (name, after) = parameter(rest)?;
-        if seen.contains(&name) {
-            return None;
+        let (name, value, after) = parameter(rest)?;
+        // Go lets a parameter be repeated as long as it says the same.
+        match seen.iter().find(|(n, _)| *n == name) {
+            Some((_, before)) if *before != value => return None,
+            Some(_) => {}
+            None => seen.push((name, value)),
         }
-        seen.push(name);
         rest = after;
     }
 }
 
-/// One `; name=value`, and what follows it.
-fn parameter(text: &str) -> Option<(String, &str)> {
+/// One `; name=value`, the name in lower case, and what follows it.
+fn parameter(text: &str) -> Option<(String, String, &str)> {
     let text = text.strip_prefix(';')?.trim_start();
     let (name, text) = split_token(text)?;
     let text = text.trim_start().strip_prefix('=')?.trim_start();
-    let text = match text.strip_prefix('"') {
-        Some(quoted) => after_quoted(quoted)?,
-        None => split_token(text)?.1,
+    let (value, text) = match text.strip_prefix('"') {
+        Some(text) => quoted(text)?,
+        None => split_token(text).map(|(value, rest)| (value.into(), rest))?,
     };
-    Some((name.to_ascii_lowercase(), text))
+    Some((name.to_ascii_lowercase(), value, text))
 }
 
 fn split_token(text: &str) -> Option<(&str, &str)> {
@@ -62,15 +67,23 @@ fn split_token(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn after_quoted(text: &str) -> Option<&str> {
-    let mut escaped = false;
-    for (at, b) in text.bytes().enumerate() {
-        match b {
-            b'\r' | b'\n' => return None,
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return text.get(at.checked_add(1)?..),
-            _ => {}
+/// The rest of a quoted string, and what follows it. A backslash escapes special characters only;
+/// in front of others it stands for itself, as Microsoft's paths need it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Some((value, chars.as_str())),
+            '\r' | '\n' => return None,
+            '\\' => match chars.clone().next() {
+                Some(special) if SPECIALS.contains(special) => {
+                    value.push(special);
+                    chars.next();
+                }
+                _ => value.push(c),
+            },
+            _ => value.push(c),
         }
     }
     None
@@ -81,7 +94,7 @@ fn is_token(text: &str) -> bool {
 }
 
 fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_graphic() && !br#"()<>@,;:\"/[]?="#.contains(&b)
+    b.is_ascii_graphic() && !SPECIALS.as_bytes().contains(&b)
 }
 
 #[cfg(test)]
@@ -109,6 +122,13 @@ mod tests {
             ("application/json; charset", None),
             ("application/json; a=1; a=2", None),
             ("application/json; a=1; A=2", None),
+            ("application/json; a=1; A=\"1\"", Some("application/json")),
+            (
+                r#"application/json; a="\(x"; a="(x""#,
+                Some("application/json"),
+            ),
+            (r#"application/json; a="\x"; a="x""#, None),
+            ("application/json; a=\"\n\"", None),
             ("application/json; a=\"open", None),
             ("application/json;;", None),
             ("application/", None),

@@ -1,7 +1,7 @@
 //! Why a hook was refused: a status for the sender, a reason word for metrics and logs.
 
 /// Why a hook was refused. An answer, not an error; the sender sees the status and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The client's address is not among `hookgate.dev/allowed-addresses`.

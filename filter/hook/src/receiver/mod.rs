@@ -17,6 +17,8 @@ mod harbor;
 mod hub;
 mod nexus;
 mod quay;
+#[cfg(feature = "payload")]
+mod shape;
 
 #[cfg(feature = "payload")]
 use alloc::borrow::Cow;

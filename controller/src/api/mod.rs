@@ -1,0 +1,8 @@
+//! The Kubernetes objects that we read, as far as we read them.
+
+pub mod condition;
+pub mod duration;
+pub mod meta;
+pub mod receiver;
+pub mod reference;
+pub mod secret;

@@ -1,0 +1,270 @@
+//! A stand-alone Envoy with TLS: `hookgate edge bootstrap`, and `envoy/bootstrap.yaml` in the repository.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::chain::{STATS_CONFIG, clusters, http_connection_manager, overload_manager};
+use super::input::{ClientAddress, Edge, EdgeError, HostPort};
+use super::yaml::{indent, quoted};
+
+/// Arguments of `hookgate edge bootstrap`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BootstrapArgs {
+    /// Where Envoy listens for hooks, with TLS
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:8443")]
+    pub listener_addr: SocketAddr,
+    /// Certificate chain, a PEM file on Envoy's machine
+    #[arg(long, value_name = "FILE", default_value = "/etc/hookgate/tls.crt")]
+    pub tls_cert: PathBuf,
+    /// Private key of the certificate, a PEM file on Envoy's machine
+    #[arg(long, value_name = "FILE", default_value = "/etc/hookgate/tls.key")]
+    pub tls_key: PathBuf,
+    /// The controller's xDS port, where filter and table come from
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:18000")]
+    pub xds_addr: HostPort,
+    /// The controller's hook port, where admitted hooks go
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9292")]
+    pub controller_addr: HostPort,
+    /// Envoy's admin interface, on loopback
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
+    pub admin_addr: SocketAddr,
+    /// Where a sender's address is read: peer, contour, or xff:N behind N proxies
+    #[arg(long, value_name = "peer|contour|xff:N", default_value = "peer")]
+    pub client_address: ClientAddress,
+    /// Largest body of a hook in bytes, at most 26214400
+    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_hook_bytes)]
+    pub max_hook_bytes: u64,
+    /// Requests per minute that one address may send in the long run
+    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_rate)]
+    pub address_rate: u32,
+    /// Requests that one address may send at once
+    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_burst)]
+    pub address_burst: u32,
+    /// Client connections that Envoy keeps open at once
+    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().max_connections)]
+    pub max_connections: u32,
+    /// Heap above which Envoy refuses new requests, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_heap_bytes)]
+    pub max_heap_bytes: u64,
+}
+
+impl From<BootstrapArgs> for Edge {
+    fn from(args: BootstrapArgs) -> Self {
+        Self {
+            listener: args.listener_addr,
+            tls_cert: args.tls_cert,
+            tls_key: args.tls_key,
+            xds: args.xds_addr,
+            controller: args.controller_addr,
+            admin: args.admin_addr,
+            client_address: args.client_address,
+            max_hook_bytes: args.max_hook_bytes,
+            address_rate: args.address_rate,
+            address_burst: args.address_burst,
+            max_connections: args.max_connections,
+            max_heap_bytes: args.max_heap_bytes,
+        }
+    }
+}
+
+/// `hookgate edge bootstrap`: writes the configuration to `out`.
+///
+/// # Errors
+/// An input out of its limits, or a failed write.
+pub fn run(args: BootstrapArgs, out: &mut impl Write) -> Result<(), EdgeError> {
+    let text = bootstrap(&args.into())?;
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(EdgeError::Write)
+}
+
+/// The configuration of a complete Envoy for hooks, as YAML with comments.
+///
+/// # Errors
+/// An input out of its limits ([`Edge::check`]).
+pub fn bootstrap(edge: &Edge) -> Result<String, EdgeError> {
+    edge.check()?;
+    Ok(format!(
+        r#"# Envoy as the edge of Hookgate: TLS ends here, and only genuine hooks go on to the controller.
+# Printed by `hookgate edge bootstrap`; change its flags rather than this text.
+#   envoy -c bootstrap.yaml
+
+# Replicas may share these names; the controller tells Envoys apart by name and address.
+node:
+  id: "hookgate-edge"
+  cluster: "hookgate"
+
+# Loopback only: it shows the table and can stop Envoy.
+admin:
+  address:
+    {admin}
+  ignore_global_conn_limit: true
+
+{overload_manager}
+{STATS_CONFIG}
+static_resources:
+  listeners:
+  - name: hookgate
+    address:
+      {listener}
+    # Small, so that bodies are hashed in small pieces and no request waits for another's.
+    per_connection_buffer_limit_bytes: 65536
+    filter_chains:
+    - transport_socket_connect_timeout: 5s
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_params:
+              tls_minimum_protocol_version: TLSv1_2
+            # Read at start: restart Envoy after a renewal.
+            tls_certificates:
+            - certificate_chain: {{filename: {cert}}}
+              private_key: {{filename: {key}}}
+      filters:
+{hcm}
+  clusters:
+{clusters}"#,
+        admin = socket_address(edge.admin),
+        overload_manager = overload_manager(edge),
+        listener = socket_address(edge.listener),
+        cert = quoted(&edge.tls_cert.to_string_lossy()),
+        key = quoted(&edge.tls_key.to_string_lossy()),
+        hcm = indent(&http_connection_manager(edge), 6),
+        clusters = indent(&clusters(edge), 2),
+    ))
+}
+
+/// A `socket_address` in flow style. `[::]` takes IPv4 too, as everywhere else.
+fn socket_address(address: SocketAddr) -> String {
+    let compatible = match address.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => ", ipv4_compat: true",
+        IpAddr::V4(_) | IpAddr::V6(_) => "",
+    };
+    format!(
+        "socket_address: {{address: {ip}, port_value: {port}{compatible}}}",
+        ip = quoted(&address.ip().to_string()),
+        port = address.port(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bootstrap: BootstrapArgs,
+    }
+
+    fn printed(flags: &[&str]) -> String {
+        let args = Cli::try_parse_from([&["hookgate"], flags].concat())
+            .unwrap()
+            .bootstrap;
+        let mut text = Vec::new();
+        run(args, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_file_in_the_repository_is_what_the_command_prints() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/bootstrap.yaml");
+        let want = printed(&[]);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &want).unwrap();
+        }
+        let found = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            found == want,
+            "envoy/bootstrap.yaml is out of date, renew it: UPDATE=1 cargo test -p controller edge"
+        );
+    }
+
+    #[test]
+    fn flags_and_inputs_have_the_same_defaults() {
+        let args = Cli::try_parse_from(["hookgate"]).unwrap().bootstrap;
+        assert_eq!(Edge::from(args), Edge::default());
+    }
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let text = printed(&[
+            "--listener-addr=[::]:443",
+            "--tls-cert=/tls/a b.crt",
+            "--tls-key=/tls/a b.key",
+            "--xds-addr=xds.example:18001",
+            "--controller-addr=10.0.0.5:9293",
+            "--admin-addr=[::1]:9902",
+            "--client-address=xff:2",
+            "--max-hook-bytes=26214400",
+            "--address-rate=90",
+            "--address-burst=1234",
+            "--max-connections=77",
+            "--max-heap-bytes=300000000",
+        ]);
+        for piece in [
+            r#"socket_address: {address: "::", port_value: 443, ipv4_compat: true}"#,
+            r#"certificate_chain: {filename: "/tls/a b.crt"}"#,
+            r#"private_key: {filename: "/tls/a b.key"}"#,
+            r#"{address: "xds.example", port_value: 18001}"#,
+            r#"{address: "10.0.0.5", port_value: 9293}"#,
+            r#"socket_address: {address: "::1", port_value: 9902}"#,
+            "xff_num_trusted_hops: 2\n",
+            "request_body_buffer_limit: 26279936\n",
+            "token_bucket: {max_tokens: 1234, tokens_per_fill: 3, fill_interval: 2s}\n",
+            "max_active_downstream_connections: 77\n",
+            "max_heap_size_bytes: 300000000\n",
+        ] {
+            assert!(text.contains(piece), "{piece}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_yaml_for_every_source_of_the_client_address() {
+        for source in ["peer", "contour", "xff:1"] {
+            let text = printed(&["--client-address", source]);
+            let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            let chain =
+                "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+            let names: Vec<_> = value
+                .pointer(chain)
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|filter| filter["name"].as_str().unwrap())
+                .filter(|name| *name != "hookgate.https")
+                .collect();
+            assert_eq!(
+                names,
+                [
+                    "hookgate.strip",
+                    "hookgate.address",
+                    "hookgate",
+                    "hookgate.guard",
+                    "envoy.filters.http.router"
+                ],
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_flag_is_refused_before_anything_is_printed() {
+        let args = Cli::try_parse_from(["hookgate", "--tls-key=/a\nb"])
+            .unwrap()
+            .bootstrap;
+        let mut text = Vec::new();
+        assert_eq!(
+            run(args, &mut text).unwrap_err().to_string(),
+            "--tls-key \"/a\\nb\" holds a quote, a backslash, a line break or a control character: give the absolute path of a PEM file as Envoy sees it, for example /etc/hookgate/tls.crt",
+        );
+        assert!(text.is_empty());
+    }
+}

@@ -1,0 +1,8 @@
+//! Objects from a folder of YAML files: for trying, testing, and any Envoy without Kubernetes.
+
+mod read;
+pub mod requester;
+mod watch;
+
+pub use self::read::{ManifestsError, read};
+pub use self::watch::watch;

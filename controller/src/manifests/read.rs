@@ -1,0 +1,508 @@
+//! Reads a folder of manifests into a Snapshot.
+//!
+//! A document that can't be read is a problem that names its file, document and place; all others
+//! count. Of two objects of one name the first counts, in the order of file names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::meta::{ObjectMeta, is_label, is_object_name};
+use crate::api::receiver::{API_VERSION, Receiver};
+use crate::api::reference::ResourceRef;
+use crate::api::secret::{RawSecret, Secret};
+use crate::objects::{ObjectRecord, Problem, Snapshot};
+
+/// Bytes of one file.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Files in the folder.
+const MAX_FILES: usize = 10_000;
+/// Folders within folders.
+const MAX_DEPTH: usize = 8;
+/// Problems that are told; a folder of junk must not fill the log.
+const MAX_PROBLEMS: usize = 100;
+
+/// Why a folder can't be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestsError {
+    /// It is not there, or not a folder.
+    #[error("failed to read the folder of manifests {path:?}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It can't be watched.
+    #[error("failed to watch the folder of manifests {path:?}")]
+    Watch {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: notify::Error,
+    },
+}
+
+/// Reads a folder once.
+///
+/// # Errors
+/// [`ManifestsError::Folder`] if there is no such folder. What is wrong inside it is in
+/// [`Snapshot::problems`].
+pub fn read(folder: &Path) -> Result<Snapshot, ManifestsError> {
+    Ok(Folder::new(folder).read()?.unwrap_or_default())
+}
+
+/// A folder that is read again and again.
+pub(super) struct Folder {
+    path: PathBuf,
+    files: Option<BTreeMap<String, Text>>,
+    /// The text of each file when all of it could last be read.
+    good: BTreeMap<String, String>,
+}
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            files: None,
+            good: BTreeMap::new(),
+        }
+    }
+
+    /// The folder as it is now, or `None` if nothing has changed since it was last read.
+    pub(super) fn read(&mut self) -> Result<Option<Snapshot>, ManifestsError> {
+        let files = files(&self.path)?;
+        if self.files.as_ref() == Some(&files) {
+            return Ok(None);
+        }
+        self.good.retain(|name, _| files.contains_key(name));
+        let mut reader = Reader::default();
+        for (name, text) in &files {
+            self.file(&mut reader, name, text);
+        }
+        self.files = Some(files);
+        Ok(Some(reader.snapshot))
+    }
+
+    fn file(&mut self, reader: &mut Reader, name: &str, text: &Text) {
+        let problems = match text {
+            Ok(text) => {
+                let mut alone = Reader::default();
+                alone.file(name, text);
+                alone.snapshot.problems
+            }
+            Err(message) => {
+                vec![Problem {
+                    file: name.to_owned(),
+                    document: 0,
+                    message: message.clone(),
+                }]
+            }
+        };
+        match (text, self.good.get(name)) {
+            (Ok(text), _) if problems.is_empty() => {
+                self.good.insert(name.to_owned(), text.clone());
+                reader.file(name, text);
+            }
+            (_, Some(good)) => {
+                reader.file(name, good);
+                reader.snapshot.problems.extend(problems);
+            }
+            (Ok(text), None) => reader.file(name, text),
+            (Err(_), None) => reader.snapshot.problems.extend(problems),
+        }
+        reader.snapshot.problems.truncate(MAX_PROBLEMS);
+    }
+}
+
+/// A file's text, or why it can't be had.
+type Text = Result<String, String>;
+
+/// The manifests in a folder by their name relative to it.
+fn files(folder: &Path) -> Result<BTreeMap<String, Text>, ManifestsError> {
+    let mut found = BTreeMap::new();
+    list(folder, folder, 0, &mut found).map_err(|source| ManifestsError::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
+    Ok(found)
+}
+
+fn list(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    found: &mut BTreeMap<String, Text>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        // Hidden ones are editors' and, as `..data`, a ConfigMap volume's own.
+        if hidden || found.len() >= MAX_FILES {
+            continue;
+        }
+        if path.is_dir() && depth < MAX_DEPTH {
+            // A folder that goes away while it is read is read without.
+            let _ = list(root, &path, depth + 1, found);
+        } else if path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+        {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            found.insert(name, text(&path));
+        }
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> Text {
+    let file = fs::File::open(path).map_err(|error| format!("failed to read it: {error}"))?;
+    let mut text = String::new();
+    let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    match read {
+        Err(error) => Err(format!("failed to read it: {error}")),
+        Ok(n) if n as u64 > MAX_FILE => Err(format!("larger than {MAX_FILE} bytes; split it")),
+        Ok(_) => Ok(text),
+    }
+}
+
+/// Which object a document is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    metadata: ObjectMeta,
+}
+
+#[derive(Default)]
+struct Reader {
+    snapshot: Snapshot,
+    names: BTreeMap<(String, String, String), String>,
+}
+
+impl Reader {
+    fn file(&mut self, file: &str, text: &str) {
+        for (n, document) in (1..).zip(documents(text)) {
+            if let Err(message) = self.document(file, document) {
+                let file = file.to_owned();
+                self.snapshot.problems.push(Problem {
+                    file,
+                    document: n,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn document(&mut self, file: &str, document: &str) -> Result<(), String> {
+        if document
+            .lines()
+            .all(|line| line.trim().is_empty() || line.starts_with('#'))
+        {
+            return Ok(());
+        }
+        // The message of a head could quote a Secret's value, so it tells the place only.
+        let head: Head = yaml(document).map_err(|(place, _)| {
+            format!("{place}: not a Kubernetes object with apiVersion, kind and metadata")
+        })?;
+        let mut metadata = head.metadata;
+        if metadata.namespace.is_empty() {
+            "default".clone_into(&mut metadata.namespace);
+        }
+        if !is_object_name(&metadata.name) {
+            return Err(format!(
+                "metadata.name: {:?} is not a name",
+                short(&metadata.name)
+            ));
+        }
+        if !is_label(&metadata.namespace) {
+            return Err(format!(
+                "metadata.namespace: {:?} is not a name",
+                short(&metadata.namespace)
+            ));
+        }
+        self.unique(file, &head.kind, &metadata)?;
+        match (head.api_version.as_str(), head.kind.as_str()) {
+            (API_VERSION, "Receiver") => {
+                let receiver: Receiver = yaml(document)
+                    .map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
+                self.snapshot.receivers.push(Receiver {
+                    metadata,
+                    ..receiver
+                });
+            }
+            ("v1", "Secret") => {
+                let raw: RawSecret = yaml(document).map_err(|(place, _)| {
+                    format!("Secret, {place}: data and stringData are maps of keys to strings")
+                })?;
+                let secret = Secret::try_from(raw).map_err(|error| format!("Secret: {error}"))?;
+                self.snapshot
+                    .secrets
+                    .insert((metadata.namespace, metadata.name), secret);
+            }
+            (version, kind) if kind == "Receiver" || kind == "Secret" => {
+                return Err(format!(
+                    "apiVersion {:?} of a {kind} is not served",
+                    short(version)
+                ));
+            }
+            (version, kind) => self.object(version, kind, metadata),
+        }
+        Ok(())
+    }
+
+    fn unique(&mut self, file: &str, kind: &str, metadata: &ObjectMeta) -> Result<(), String> {
+        let key = (
+            kind.to_owned(),
+            metadata.namespace.clone(),
+            metadata.name.clone(),
+        );
+        if let Some(first) = self.names.get(&key) {
+            let (kind, namespace, name) = key;
+            return Err(format!(
+                "{kind}/{namespace}/{name} stands in {first} already, which counts"
+            ));
+        }
+        self.names.insert(key, file.to_owned());
+        Ok(())
+    }
+
+    fn object(&mut self, version: &str, kind: &str, metadata: ObjectMeta) {
+        let reference = ResourceRef {
+            api_version: version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+        };
+        let json = json!({"apiVersion": version, "kind": kind, "metadata": meta_json(&metadata)});
+        self.snapshot
+            .objects
+            .insert(reference, ObjectRecord { metadata, json });
+    }
+}
+
+/// Metadata as an API server shows it: what is empty is not there, so that `has()` tells.
+fn meta_json(metadata: &ObjectMeta) -> Value {
+    let mut json = json!(metadata);
+    if let Value::Object(map) = &mut json {
+        map.retain(|_, value| !value.is_null() && *value != json!({}));
+    }
+    json
+}
+
+/// Splits a file at its `---` lines.
+fn documents(text: &str) -> Vec<&str> {
+    let mut documents = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            documents.push(text.get(start..at).unwrap_or_default());
+            start = at + line.len();
+        }
+        at += line.len();
+    }
+    documents.push(text.get(start..).unwrap_or_default());
+    documents
+}
+
+/// Parses one document; an error is its place and what is wrong there.
+fn yaml<T: DeserializeOwned>(document: &str) -> Result<T, (String, String)> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+        let place = error.location().map_or_else(
+            || "unknown place".to_owned(),
+            |location| format!("line {}, column {}", location.line(), location.column()),
+        );
+        (
+            place,
+            short(
+                error
+                    .without_snippet()
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default(),
+            ),
+        )
+    })
+}
+
+/// What a file may put into a message.
+fn short(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIVER: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata:\n  name: app\n  namespace: flux-system\nspec:\n  type: github\n  secretRef:\n    name: token\n  resources:\n  - kind: GitRepository\n    name: app\n";
+
+    fn read_all(files: &[(&str, &str)]) -> Snapshot {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        read(dir.path()).unwrap()
+    }
+
+    fn problems(snapshot: &Snapshot) -> Vec<String> {
+        snapshot.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn objects_of_all_files_and_documents_are_read() {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: flux-system}\ndata: {token: dG9rZW4=}\nstringData: {other: plain}\n";
+        let git = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata:\n  name: app\n  labels: {a: b}\nspec: {url: x}\n";
+        let snapshot = read_all(&[
+            ("a.yaml", &format!("{RECEIVER}---\n{secret}")),
+            ("sub/b.yml", git),
+            ("c.txt", "not: read"),
+            (".hidden.yaml", "}{"),
+            (
+                "d.json",
+                "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"}}",
+            ),
+        ]);
+        assert_eq!(problems(&snapshot), [""; 0]);
+        assert_eq!(snapshot.receivers.len(), 1);
+        assert_eq!(snapshot.receivers[0].spec.r#type, "github");
+        let secret = &snapshot.secrets[&("flux-system".to_owned(), "token".to_owned())];
+        assert_eq!(secret.get("token"), Some(&b"token"[..]));
+        assert_eq!(secret.get("other"), Some(&b"plain"[..]));
+        let kinds: Vec<_> = snapshot.objects.keys().map(ToString::to_string).collect();
+        assert_eq!(kinds, ["GitRepository/default/app", "ConfigMap/default/c"]);
+        let git = snapshot
+            .objects
+            .values()
+            .find(|o| o.metadata.name == "app")
+            .unwrap();
+        assert_eq!(
+            git.json,
+            json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                   "metadata": {"name": "app", "namespace": "default", "labels": {"a": "b"}}})
+        );
+    }
+
+    #[test]
+    fn a_bad_document_is_named_and_the_rest_counts() {
+        let snapshot = read_all(&[
+            (
+                "bad.yaml",
+                &format!("{RECEIVER}---\nkind: [\n---\nfoo: bar\n"),
+            ),
+            ("dup.yaml", RECEIVER),
+            (
+                "type.yaml",
+                &RECEIVER
+                    .replace("name: app\n  namespace", "name: two\n  namespace")
+                    .replace("resources:", "resourcez:"),
+            ),
+            (
+                "name.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A/B}\n",
+            ),
+        ]);
+        assert_eq!(snapshot.receivers.len(), 1);
+        let got = problems(&snapshot);
+        assert_eq!(got.len(), 5, "{got:#?}");
+        assert!(got[0].starts_with("bad.yaml, document 2: "), "{got:#?}");
+        assert!(
+            got[1].starts_with("bad.yaml, document 3: ")
+                && got[1].ends_with("not a Kubernetes object with apiVersion, kind and metadata"),
+            "{got:#?}"
+        );
+        assert_eq!(
+            got[2],
+            "dup.yaml, document 1: Receiver/flux-system/app stands in bad.yaml already, which counts"
+        );
+        assert_eq!(
+            got[3],
+            "name.yaml, document 1: metadata.name: \"A/B\" is not a name"
+        );
+        assert!(
+            got[4].starts_with("type.yaml, document 1: Receiver, line ")
+                && got[4].contains("resourcez"),
+            "{got:#?}"
+        );
+    }
+
+    #[test]
+    fn no_problem_of_a_secret_tells_a_value() {
+        for text in [
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {token: hunter2!}\n",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: hunter2!\n",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: [hunter2!]}\n",
+            "kind: Secret\nstringData: {token: hunter2!}\n",
+            "apiVersion: v1\nkind: Secret\nmetadata: hunter2!\n",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: \"hunter2!\n",
+        ] {
+            let snapshot = read_all(&[("s.yaml", text)]);
+            let got = problems(&snapshot);
+            assert_eq!(got.len(), 1, "{got:?}");
+            assert!(!got[0].contains("hunter2"), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_breaks_keeps_what_it_said_until_it_is_mended_or_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("app.yaml");
+        let mut folder = Folder::new(dir.path());
+        let mut read = |text: Option<&str>| {
+            match text {
+                Some(text) => fs::write(&file, text).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            let snapshot = folder.read().unwrap()?;
+            Some((snapshot.receivers.len(), snapshot.problems.len()))
+        };
+        assert_eq!(read(Some(RECEIVER)), Some((1, 0)));
+        assert_eq!(read(Some(RECEIVER)), None);
+        assert_eq!(read(Some(&RECEIVER[..150])), Some((1, 1)));
+        assert_eq!(read(Some(RECEIVER)), Some((1, 0)));
+        assert_eq!(read(None), Some((0, 0)));
+        assert_eq!(read(Some("kind: [")), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_that_names_it() {
+        let error = read(Path::new("/nowhere/at/all")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to read the folder of manifests \"/nowhere/at/all\""
+        );
+    }
+
+    #[test]
+    fn hostile_yaml_is_bounded() {
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
+        let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
+        let snapshot = read_all(&[
+            ("bomb.yaml", bomb),
+            ("deep.yaml", &deep),
+            ("ok.yaml", RECEIVER),
+        ]);
+        assert_eq!((snapshot.receivers.len(), snapshot.problems.len()), (1, 2));
+    }
+}

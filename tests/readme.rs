@@ -1,0 +1,116 @@
+//! The README's commands, run as they stand there: every `sh` block, in order, in one folder with what the README says is in it.
+//!
+//! A block that must not run here (it does not end, or it is this test) is a `text` block.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::binaries;
+use e2e::forge::payload;
+use e2e::tls::Tls;
+
+#[test]
+fn every_command_of_the_readme_does_what_it_says() {
+    let readme =
+        fs::read_to_string(binaries::workspace().join("README.md")).expect("README.md can be read");
+    let dir = tempfile::TempDir::new().expect("a folder can be made");
+    set_up(dir.path());
+    for (name, yaml) in blocks(&readme, "yaml")
+        .iter()
+        .filter_map(|text| named(text))
+    {
+        let file = dir.path().join(name);
+        let folder = file.parent().expect("a file has a folder");
+        fs::create_dir_all(folder).expect("a folder can be made");
+        fs::write(&file, yaml).expect("a manifest can be written");
+    }
+    let scripts = blocks(&readme, "sh");
+    assert!(!scripts.is_empty(), "README.md has no sh block");
+    for script in scripts {
+        run(&script, dir.path());
+    }
+    let verdict = fs::read_to_string(dir.path().join("output")).expect("the last output is kept");
+    assert!(
+        verdict.contains("GitRepository") && verdict.to_lowercase().contains("admit"),
+        "`hookgate explain request` does not admit the README's own hook:\n{verdict}"
+    );
+}
+
+#[test]
+fn blocks_are_found_by_their_language() {
+    let text = "a\n```sh\none\ntwo\n```\n```text\nthree\n```\n```sh\nfour\n```\n";
+    assert_eq!(blocks(text, "sh"), ["one\ntwo\n", "four\n"]);
+}
+
+/// What the README takes as given: a certificate, a payload, and the programs on the `PATH`.
+fn set_up(dir: &Path) {
+    let _files = Tls::create(dir);
+    fs::write(dir.join("push.json"), payload::GITHUB_PUSH).expect("a payload can be written");
+    let programs = dir.join("bin");
+    fs::create_dir(&programs).expect("a folder can be made");
+    let link = |found: Result<_, binaries::Error>, name: &str| {
+        let found = found.unwrap_or_else(|error| panic!("{error}"));
+        symlink(found, programs.join(name)).expect("a link can be made");
+    };
+    link(binaries::hookgate(), "hookgate");
+    link(binaries::envoy(binaries::ENVOY), "envoy");
+}
+
+fn run(script: &str, dir: &Path) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(dir.join("bin")).chain(std::env::split_paths(&path));
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .current_dir(dir)
+        .env(
+            "PATH",
+            std::env::join_paths(folders).expect("folders make a PATH"),
+        )
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash can be run");
+    assert!(
+        output.status.success(),
+        "{}\n{script}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::write(dir.join("output"), output.stdout).expect("the output can be kept");
+}
+
+/// The fenced blocks of this language.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in markdown.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(word), None) => open = Some((word == language, String::new())),
+            (Some(_), Some(_)) => {
+                found.extend(
+                    open.take()
+                        .filter(|(wanted, _)| *wanted)
+                        .map(|(_, text)| text),
+                );
+            }
+            (None, Some((_, text))) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// A block whose first line is `# FILE`.
+fn named(block: &str) -> Option<(&str, &str)> {
+    let first = block.lines().next()?;
+    Some((first.strip_prefix("# ")?, block))
+}
