@@ -16,11 +16,23 @@ use e2e::{Client, Request, World, ports};
 
 fn main() -> ExitCode {
     Trials::on(options())
-        .alone("without_the_controller_the_gate_keeps_its_table", controller_stops)
-        .alone("an_envoy_that_starts_without_the_controller_is_closed_and_heals", envoy_starts_alone)
+        .alone(
+            "without_the_controller_the_gate_keeps_its_table",
+            controller_stops,
+        )
+        .alone(
+            "an_envoy_that_starts_without_the_controller_is_closed_and_heals",
+            envoy_starts_alone,
+        )
         .alone("a_filter_that_traps_answers_503_and_heals", trap)
-        .alone("a_filter_that_is_none_is_refused_and_the_last_one_kept", bad_filter)
-        .alone("an_envoy_without_wasm_is_closed_and_its_other_listeners_serve", without_wasm)
+        .alone(
+            "a_filter_that_is_none_is_refused_and_the_last_one_kept",
+            bad_filter,
+        )
+        .alone(
+            "an_envoy_without_wasm_is_closed_and_its_other_listeners_serve",
+            without_wasm,
+        )
         .run()
 }
 
@@ -31,9 +43,17 @@ fn controller_stops() {
     world.kill_controller();
     for _ in 0..8 {
         expect("forged", &world.send(&genuine.clone().forged()), 400);
-        expect("unknown", &world.send(Request::new("POST", "/hook/x").body("")), 404);
+        expect(
+            "unknown",
+            &world.send(Request::new("POST", "/hook/x").body("")),
+            404,
+        );
         expect("genuine", &world.send(&genuine), 503);
-        expect("genuine over HTTP/2", &world.send(Request::from(&genuine).http2()), 503);
+        expect(
+            "genuine over HTTP/2",
+            &world.send(Request::from(&genuine).http2()),
+            503,
+        );
     }
     world.start_controller();
     world.await_everywhere(&genuine, 200);
@@ -49,10 +69,18 @@ fn envoy_starts_alone() {
         expect("closed", &world.send(request), 503);
     }
     let spoofed = Request::from(&genuine).header("x-hookgate-verified", "1");
-    expect("closed to who says to be verified", &world.send(spoofed), 503);
+    expect(
+        "closed to who says to be verified",
+        &world.send(spoofed),
+        503,
+    );
     world.start_controller();
     world.await_everywhere(&genuine, 200);
-    expect("forged, after", &world.send(&world.hook("github").forged()), 400);
+    expect(
+        "forged, after",
+        &world.send(&world.hook("github").forged()),
+        400,
+    );
 }
 
 fn trap() {
@@ -108,7 +136,11 @@ fn without_wasm() {
     for receiver in world.receivers() {
         let hook = world.forge.hook(receiver);
         expect(&receiver.name, &world.send(&hook), 503);
-        expect(&receiver.name, &world.send(Request::from(&hook.forged()).http2()), 503);
+        expect(
+            &receiver.name,
+            &world.send(Request::from(&hook.forged()).http2()),
+            503,
+        );
     }
     match Client::plain(other).get("/") {
         Ok(response) => assert_eq!(response.status, 204),

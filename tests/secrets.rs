@@ -38,9 +38,15 @@ fn nothing_is_told() {
     world.await_everywhere(Request::get(&rotated.path()), 405);
     let secrets = traffic(&world);
     let places = [
-        ("Envoy's config dump", world.envoy().config_dump().to_string()),
+        (
+            "Envoy's config dump",
+            world.envoy().config_dump().to_string(),
+        ),
         ("Envoy's stats", world.envoy().admin("/stats")),
-        ("Envoy's Prometheus stats", world.envoy().admin("/stats/prometheus")),
+        (
+            "Envoy's Prometheus stats",
+            world.envoy().admin("/stats/prometheus"),
+        ),
         ("Envoy's log", world.envoy().log()),
         ("the controller's metrics", world.controller().metrics()),
         ("the controller's log", world.controller().log()),
@@ -59,7 +65,10 @@ fn nothing_is_told() {
         }
     }
     assert_eq!(told, Vec::<String>::new());
-    assert!(places[0].1.contains("apps/github"), "the dump shows the table");
+    assert!(
+        places[0].1.contains("apps/github"),
+        "the dump shows the table"
+    );
 }
 
 /// Genuine and forged hooks of every Receiver; everything in them that is secret.
@@ -102,7 +111,10 @@ fn traffic(world: &World) -> Vec<Secret> {
                     let value = hook.header(header).unwrap_or_default();
                     let value = String::from_utf8_lossy(value).into_owned();
                     let bare = value.rsplit(['=', ' ', ',']).find(|part| !part.is_empty());
-                    add(format!("a credential of {name}"), bare.unwrap_or_default().to_owned());
+                    add(
+                        format!("a credential of {name}"),
+                        bare.unwrap_or_default().to_owned(),
+                    );
                 }
                 let _any = world.send(Request::from(&hook).version(version));
                 let _any = world.controller().client().send(&hook);

@@ -49,14 +49,22 @@ fn bodies(world: &World, http: Version) {
     assert_eq!(statuses(&world.client(), requests, 2), [200; 5]);
     expect("trailers", &world.send(request.trailer("x-end", "1")), 200);
     let forged = Request::from(&hook.forged()).version(http);
-    expect("trailers, forged", &world.send(forged.trailer("x-end", "1")), 400);
+    expect(
+        "trailers, forged",
+        &world.send(forged.trailer("x-end", "1")),
+        400,
+    );
     for (size, status) in [(3_145_728, 200), (3_145_729, 413)] {
         let hook = world.forge.hook_with(receiver, &vec![b'x'; size]);
         let answer = world.send(Request::from(&hook).version(http));
         expect(&format!("{size} bytes"), &answer, status);
     }
     let empty = world.forge.hook_with(receiver, b"");
-    expect("empty", &world.send(Request::from(&empty).version(http)), 200);
+    expect(
+        "empty",
+        &world.send(Request::from(&empty).version(http)),
+        200,
+    );
 }
 
 fn paths(world: &World) {
