@@ -28,6 +28,7 @@ pub mod manifests;
 pub mod ports;
 pub mod process;
 pub mod tls;
+pub mod trials;
 pub mod wait;
 pub mod world;
 

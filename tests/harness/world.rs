@@ -19,6 +19,9 @@ use crate::process::last_lines;
 use crate::tls::Tls;
 use crate::wait::{self, PATIENCE};
 
+/// How many answers in a row show that both workers have what one has: connections are spread by a hash.
+const STEADY: usize = 16;
+
 /// What a World is started with. `Options::default()` is Envoy 1.40.0 and the standard Receivers.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -30,7 +33,10 @@ pub struct Options {
     pub controller_flags: Vec<String>,
     /// More flags of `hookgate edge bootstrap`.
     pub edge_flags: Vec<String>,
-    /// The Receivers in the folder; the standard ones, which trust the World's issuer, if `None`.
+    /// What is replaced in the bootstrap that Envoy gets; each must be there.
+    pub edit_bootstrap: Vec<(String, String)>,
+    /// The Receivers in the folder; the standard ones, which trust the World's issuer, if `None`. An OIDC provider
+    /// without an issuer is given the World's.
     pub receivers: Option<Vec<Receiver>>,
     /// The filter that traps on a header, instead of the one that is shipped.
     pub trapping_filter: bool,
@@ -47,6 +53,7 @@ impl Default for Options {
             envoy_arguments: Vec::new(),
             controller_flags: Vec::new(),
             edge_flags: Vec::new(),
+            edit_bootstrap: Vec::new(),
             receivers: None,
             trapping_filter: false,
             release: false,
@@ -109,11 +116,12 @@ impl World {
         let tls = Tls::create(dir.path());
         let issuer = Arc::new(Issuer::start());
         let manifests = Manifests::create(&dir.path().join("manifests"));
-        let receivers = options
+        let mut receivers = options
             .receivers
             .clone()
             .unwrap_or_else(|| manifests::standard(&issuer.url()));
-        for receiver in &receivers {
+        for receiver in &mut receivers {
+            trust(receiver, &issuer);
             manifests.apply(receiver);
             manifests.apply_resources(receiver);
         }
@@ -137,7 +145,13 @@ impl World {
             controller: controller_options.addresses,
             flags: options.edge_flags.clone(),
         };
-        let bootstrap = edge.bootstrap(&controller_options.binary, &tls)?;
+        let mut bootstrap = edge.bootstrap(&controller_options.binary, &tls)?;
+        for (from, to) in &options.edit_bootstrap {
+            if !bootstrap.contains(from) {
+                return Err(format!("the bootstrap does not contain {from:?}").into());
+            }
+            bootstrap = bootstrap.replace(from, to);
+        }
         let mut world = Self {
             envoy: None,
             controller: Some(Controller::start(&controller_options)?),
@@ -185,6 +199,24 @@ impl World {
         self.manifests.apply(receiver);
         self.receivers.retain(|held| held.name != receiver.name);
         self.receivers.push(receiver.clone());
+    }
+
+    /// Writes a Receiver that belongs to one trial among several of this World, and waits until both workers of Envoy
+    /// know its path. The Receiver as it was written: with the World's issuer, where it named none.
+    ///
+    /// # Panics
+    ///
+    /// When they do not in time.
+    #[must_use]
+    pub fn add(&self, receiver: &Receiver) -> Receiver {
+        let mut receiver = receiver.clone();
+        trust(&mut receiver, &self.issuer);
+        self.manifests.apply_resources(&receiver);
+        self.manifests.apply(&receiver);
+        // Neither refused nor charged to any limit: the method alone is wrong.
+        let status = if receiver.suspend { 503 } else { 405 };
+        self.await_everywhere(Request::get(&receiver.path()), status);
+        receiver
     }
 
     /// Deletes a Receiver and its Secret.
@@ -261,6 +293,44 @@ impl World {
         self.controller = Some(started.unwrap_or_else(|error| panic!("{}", chain(&error))));
     }
 
+    /// Starts the controller again with another filter, on the same ports.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_controller_with_filter(&mut self, filter: &Path) {
+        filter.clone_into(&mut self.controller_options.filter);
+        self.start_controller();
+    }
+
+    /// The filter that the controller gives to Envoy.
+    #[must_use]
+    pub fn filter(&self) -> &Path {
+        &self.controller_options.filter
+    }
+
+    /// What the controller was started with.
+    #[must_use]
+    pub fn controller_options(&self) -> &controller::Options {
+        &self.controller_options
+    }
+
+    /// The controller, to signal it or wait for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it was stopped.
+    pub fn controller_mut(&mut self) -> &mut Controller {
+        self.controller
+            .as_mut()
+            .expect("the controller was stopped")
+    }
+
+    /// Stops Envoy.
+    pub fn stop_envoy(&mut self) {
+        self.envoy = None;
+    }
+
     /// Starts Envoy again, without any table of before.
     ///
     /// # Panics
@@ -289,6 +359,28 @@ impl World {
             answer.ok().filter(|response| response.status == status)
         });
         answer.unwrap_or_else(|error| panic!("{error}; last: {last}"))
+    }
+
+    /// The same for both workers of Envoy: this status, many times in a row, each on a connection of its own.
+    ///
+    /// # Panics
+    ///
+    /// When they do not in time.
+    pub fn await_everywhere(&self, request: impl Into<Request>, status: u16) {
+        let request = request.into();
+        let client = self.client();
+        let mut seen = Vec::new();
+        let answer = wait::until(&format!("status {status} everywhere"), PATIENCE, || {
+            let answers = client.send_all(vec![request.clone(); STEADY], 4);
+            seen = answers
+                .iter()
+                .map(|answer| answer.as_ref().map_or(0, |response| response.status))
+                .collect();
+            seen.iter().all(|held| *held == status).then_some(())
+        });
+        if let Err(error) = answer {
+            panic!("{error}; last: {seen:?}");
+        }
     }
 
     /// How often the controller has asked for this resource, `GitRepository/namespace/name`, to be reconciled.
@@ -387,6 +479,15 @@ impl Drop for World {
     }
 }
 
+/// Fills in the issuer where a Receiver names none.
+fn trust(receiver: &mut Receiver, issuer: &Issuer) {
+    for provider in &mut receiver.oidc_providers {
+        if provider.issuer_url.is_empty() {
+            provider.issuer_url = issuer.url();
+        }
+    }
+}
+
 /// How often `resource` (`Kind/namespace/name`) stands in a list of reconcile requests: as a string, or as an object with
 /// `kind`, `namespace` and `name`.
 fn count_requests(requests: &Value, resource: &str) -> usize {
@@ -412,7 +513,7 @@ fn count_requests(requests: &Value, resource: &str) -> usize {
 }
 
 /// An error with its causes, on one line each.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes
         .map(ToString::to_string)
