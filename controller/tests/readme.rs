@@ -15,7 +15,10 @@ use controller::metrics::DOCS;
 use hook::receiver::RECEIVER_TYPES;
 
 /// A table's name in the README's marks, and what renders it.
-const TABLES: [(&str, fn() -> String); 4] = [
+/// The mark that a table stands between, and what renders it.
+type Table = (&'static str, fn() -> String);
+
+const TABLES: [Table; 4] = [
     ("receivers", receivers),
     ("annotations", annotations),
     ("flags", flags),

@@ -55,8 +55,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run(*args),
-        Command::Path(args) => path::run(args),
-        Command::Sign(args) => sign::run(args),
+        Command::Path(args) => path::run(&args),
+        Command::Sign(args) => sign::run(&args),
         Command::Explain(args) => explain::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)

@@ -46,7 +46,7 @@ impl TokenArgs {
     }
 }
 
-pub(super) fn run(args: PathArgs) -> Result<(), AnyError> {
+pub(super) fn run(args: &PathArgs) -> Result<(), AnyError> {
     let token = args.token.read()?;
     print(&format!(
         "{}\n",

@@ -50,14 +50,14 @@ fn receiver_type(name: &str) -> Result<&'static dyn receiver::ReceiverType, Stri
     })
 }
 
-pub(super) fn run(args: SignArgs) -> Result<(), AnyError> {
+pub(super) fn run(args: &SignArgs) -> Result<(), AnyError> {
     let body = read_file(&args.body, hook::config::MAX_BODY)?;
     let token = args.token.read()?;
     let mut headers = vec![("content-type", "application/json".to_owned())];
     if let (Some(name), Some(event)) = (args.receiver_type.event_headers().first(), &args.event) {
         headers.push((*name, event.clone()));
     }
-    headers.extend(proof(&args, &token, &body)?);
+    headers.extend(proof(args, &token, &body)?);
     let lines: Vec<_> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\n"))

@@ -384,8 +384,7 @@ impl Inner {
 
     fn cached(&self, source: &Source) -> Option<Arc<IssuerKeys>> {
         let entry = lock(&self.entries).get(source)?.clone();
-        let keys = lock(&entry.state).keys.clone();
-        keys
+        lock(&entry.state).keys.clone()
     }
 
     async fn keys(
@@ -508,7 +507,6 @@ impl Inner {
     }
 
     /// The issuers that are due at `now`, and when the next of the others is.
-    #[expect(clippy::type_complexity, reason = "a pair of lists, used once")]
     fn due(&self, now: Instant) -> (Vec<(Source, Arc<Entry>)>, Option<Instant>) {
         let mut next: Option<Instant> = None;
         let mut due = Vec::new();

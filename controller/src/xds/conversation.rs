@@ -51,7 +51,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// Takes a request in; what it answered, if it answered anything.
     pub(super) fn hear(&mut self, heard: Heard) -> Option<Answer> {
-        let answer = self.answer(heard.nonce, heard.error);
+        let answer = self.answer(&heard.nonce, heard.error);
         match heard.wants {
             None => answer,
             Some(Wants::Named) => {
@@ -64,7 +64,7 @@ impl Conversation {
             Some(Wants::Subscribe { holds }) => {
                 self.subscribed = true;
                 self.told.clone_from(&holds);
-                answer.or(holds.map(Answer::Acked))
+                answer.or_else(|| holds.map(Answer::Acked))
             }
             Some(Wants::Nothing) => {
                 self.subscribed = false;
@@ -92,14 +92,11 @@ impl Conversation {
         nonce
     }
 
-    fn answer(&mut self, nonce: String, error: Option<String>) -> Option<Answer> {
+    fn answer(&mut self, nonce: &str, error: Option<String>) -> Option<Answer> {
         if nonce.is_empty() {
             return None;
         }
-        let at = self
-            .unanswered
-            .iter()
-            .position(|(sent, _)| *sent == nonce)?;
+        let at = self.unanswered.iter().position(|(sent, _)| sent == nonce)?;
         // Answers come in order: what was pushed before this one is not answered any more.
         let (_, version) = self.unanswered.drain(..=at).next_back()?;
         Some(match error {

@@ -295,7 +295,7 @@ mod tests {
             nack: Some(nack),
             ..status("a")
         };
-        assert_eq!(edges.list(), [refused.clone()]);
+        assert_eq!(edges.list(), std::slice::from_ref(&refused));
         assert_eq!(
             edges.counts(),
             Counts {

@@ -33,7 +33,7 @@ pub struct MemoryHost {
     pub peer: Cell<Option<IpAddr>>,
     /// Whether records can be changed.
     pub works: Cell<bool>,
-    records: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    records: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Default for MemoryHost {
@@ -67,14 +67,14 @@ impl Host for MemoryHost {
         self.peer.get()
     }
 
-    fn update(&self, key: &[u8], change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {
+    fn update(&self, key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {
         let mut records = self.records.borrow_mut();
         // As if another worker had written in between: a change must bear to be applied again.
         change(&mut records.get(key).cloned().unwrap_or_default());
         if !self.works.get() {
             return false;
         }
-        change(records.entry(key.to_vec()).or_default());
+        change(records.entry(key.to_owned()).or_default());
         true
     }
 }
