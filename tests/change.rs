@@ -82,7 +82,7 @@ fn under_load(world: &World) {
         for number in 0..8 {
             let other = Receiver::new("generic", &format!("passing-{number}"));
             let added = world.add(&other);
-            expect("added", &world.send(&world.forge.hook(&added)), 200);
+            expect("added", &world.send(world.forge.hook(&added)), 200);
         }
         for number in 0..8 {
             world.manifests.delete(&format!("passing-{number}"));
@@ -123,7 +123,7 @@ fn rotation(world: &World) {
     expect_all("the new token while the old one goes", &tally, 200);
     expect(
         "the old proof",
-        &world.send(&by_old.with_path(&finished.path())),
+        &world.send(by_old.with_path(&finished.path())),
         400,
     );
     let used = |key: &str| {
@@ -143,7 +143,7 @@ fn revoked(world: &World) {
     let receiver = world.add(&Receiver::new("gitlab", "revoked"));
     let by_old = world.forge.hook(&receiver);
     expect("before", &world.send(&by_old), 200);
-    let changed = world.add(&receiver.clone().token("another"));
+    let changed = world.add(&receiver.token("another"));
     world.await_everywhere(&by_old, 404);
     let on_new_path = by_old.with_path(&changed.path());
     expect(
@@ -153,7 +153,7 @@ fn revoked(world: &World) {
     );
     expect(
         "the new token",
-        &world.send(&world.forge.hook(&changed)),
+        &world.send(world.forge.hook(&changed)),
         200,
     );
     let direct = world
@@ -183,7 +183,7 @@ fn bad_manifest(world: &World) {
         assert!(seen.is_ok(), "{seen:?} for {text:?}");
         // The rest goes on, and its coming shows that the bad file was read.
         let other = world.add(&Receiver::new("generic", &format!("beside-kept-{number}")));
-        expect("the rest", &world.send(&world.forge.hook(&other)), 200);
+        expect("the rest", &world.send(world.forge.hook(&other)), 200);
         expect("what it said last", &world.send(&hook), 200);
         assert!(
             world.controller().log().contains("kept.yaml"),
@@ -198,9 +198,9 @@ fn bad_annotation(world: &World) {
     world.manifests.apply_resources(&receiver);
     let bad = receiver.clone().annotation("hookgate.dev/rate", "fast");
     world.manifests.apply(&bad);
-    world.await_everywhere(&world.forge.hook(&bad), 503);
+    world.await_everywhere(world.forge.hook(&bad), 503);
     let mended = world.add(&receiver);
-    expect("mended", &world.send(&world.forge.hook(&mended)), 200);
+    expect("mended", &world.send(world.forge.hook(&mended)), 200);
 }
 
 fn deleted(world: &World) {
@@ -212,7 +212,7 @@ fn deleted(world: &World) {
     let direct = world.controller().client().send(&hook).map(|r| r.status);
     assert!(matches!(direct, Ok(404)), "{direct:?}");
     let added = world.add(&receiver);
-    expect("again", &world.send(&world.forge.hook(&added)), 200);
+    expect("again", &world.send(world.forge.hook(&added)), 200);
 }
 
 fn suspended(world: &World) {
@@ -221,11 +221,7 @@ fn suspended(world: &World) {
     expect("running", &world.send(&hook), 200);
     let _written = world.add(&receiver.clone().suspended());
     expect("suspended", &world.send(&hook), 503);
-    expect(
-        "suspended, forged",
-        &world.send(&hook.clone().forged()),
-        503,
-    );
+    expect("suspended, forged", &world.send(hook.clone().forged()), 503);
     let _written = world.add(&receiver);
     expect("resumed", &world.send(&hook), 200);
 }
@@ -236,7 +232,7 @@ fn empty_token(world: &World) {
     world.manifests.apply(&receiver);
     // What was written after it has arrived, so it has been read.
     let _later = world.add(&Receiver::new("generic", "after-tokenless"));
-    let status = world.send(&world.forge.hook(&receiver)).status;
+    let status = world.send(world.forge.hook(&receiver)).status;
     assert!(matches!(status, 404 | 503), "{status}");
 }
 
@@ -268,5 +264,5 @@ fn two_on_one_path(world: &World) {
         .metric("hookgate_receivers", &["ready=\"false\""]);
     assert!(unready >= 1.0, "the other one says so");
     world.manifests.delete(&winner.name);
-    world.await_everywhere(&world.forge.hook(loser), 200);
+    world.await_everywhere(world.forge.hook(loser), 200);
 }

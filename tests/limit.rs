@@ -132,7 +132,7 @@ fn unknown_flood(world: &World) {
     thread::scope(|scope| {
         let flood = scope.spawn(|| flooder.flood(&unknown, 2_000, 16));
         while !flood.is_finished() {
-            expect("genuine", &world.send(&world.forge.hook(&receiver)), 200);
+            expect("genuine", &world.send(world.forge.hook(&receiver)), 200);
         }
         let tally = flood
             .join()
@@ -159,7 +159,7 @@ fn address() {
         other => panic!("limited: {other:?}"),
     }
     for receiver in ["github", "generic"] {
-        let answer = world.client().from(from(42)).send(&world.hook(receiver));
+        let answer = world.client().from(from(42)).send(world.hook(receiver));
         match answer {
             Ok(response) => expect("another address", &response, 200),
             Err(error) => panic!("another address: {error:?}"),

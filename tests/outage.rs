@@ -42,7 +42,7 @@ fn controller_stops() {
     expect("before", &world.send(&genuine), 200);
     world.kill_controller();
     for _ in 0..8 {
-        expect("forged", &world.send(&genuine.clone().forged()), 400);
+        expect("forged", &world.send(genuine.clone().forged()), 400);
         expect(
             "unknown",
             &world.send(Request::new("POST", "/hook/x").body("")),
@@ -57,7 +57,7 @@ fn controller_stops() {
     }
     world.start_controller();
     world.await_everywhere(&genuine, 200);
-    expect("forged, after", &world.send(&genuine.forged()), 400);
+    expect("forged, after", &world.send(genuine.forged()), 400);
 }
 
 fn envoy_starts_alone() {
@@ -78,7 +78,7 @@ fn envoy_starts_alone() {
     world.await_everywhere(&genuine, 200);
     expect(
         "forged, after",
-        &world.send(&world.hook("github").forged()),
+        &world.send(world.hook("github").forged()),
         400,
     );
 }
@@ -97,7 +97,7 @@ fn trap() {
         );
         assert_eq!(seen, [503; 8], "round {round}: a trap is closed");
         world.await_everywhere(&genuine, 200);
-        expect("forged", &world.send(&genuine.clone().forged()), 400);
+        expect("forged", &world.send(genuine.clone().forged()), 400);
     }
     assert!(world.controller_mut().is_running());
 }
@@ -113,7 +113,7 @@ fn bad_filter() {
     let seen = until("a NACK", PATIENCE, || (nacks() > 0.0).then_some(()));
     assert!(seen.is_ok(), "{seen:?}: {}", world.controller().metrics());
     world.await_everywhere(&genuine, 200);
-    expect("forged", &world.send(&genuine.clone().forged()), 400);
+    expect("forged", &world.send(genuine.clone().forged()), 400);
     world.start_controller_with_filter(&good);
     let acks = || world.controller().metric("hookgate_xds_acks_total", &[]);
     let seen = until("an ACK", PATIENCE, || (acks() > 0.0).then_some(()));

@@ -101,7 +101,7 @@ fn wildcard(world: &World) {
     let mut all = Resource::new("GitRepository", "*");
     all.match_labels = label("lights");
     let receiver = world.add(&Receiver::new("generic", "wild").resources(vec![all]));
-    expect("wildcard", &world.send(&world.forge.hook(&receiver)), 200);
+    expect("wildcard", &world.send(world.forge.hook(&receiver)), 200);
     let asked =
         ["wild-a", "wild-b", "wild-c"].map(|n| world.requested(&format!("GitRepository/apps/{n}")));
     assert_eq!(asked, [1, 1, 0]);
@@ -113,7 +113,7 @@ fn missing(world: &World) {
         Resource::new("HelmRelease", "not-there"),
     ]);
     let receiver = world.add(&receiver);
-    expect("half", &world.send(&world.forge.hook(&receiver)), 500);
+    expect("half", &world.send(world.forge.hook(&receiver)), 500);
     assert_eq!(world.requested("GitRepository/apps/half-there"), 1);
 }
 
@@ -154,7 +154,7 @@ fn replay(world: &World) {
 
 fn oidc(world: &World, name: &str) -> Receiver {
     let receiver = world.add(&Receiver::new("generic-oidc", name).oidc_provider(""));
-    world.await_everywhere(&world.forge.hook(&receiver), 200);
+    world.await_everywhere(world.forge.hook(&receiver), 200);
     receiver
 }
 
@@ -169,7 +169,7 @@ fn algorithms(world: &World) {
         let request = Request::from(&hook);
         expect(algorithm.name(), &world.send(&request), 200);
         expect(algorithm.name(), &world.send(request.http2()), 200);
-        expect(algorithm.name(), &world.send(&hook.forged()), 400);
+        expect(algorithm.name(), &world.send(hook.forged()), 400);
     }
 }
 
@@ -217,12 +217,12 @@ fn tokens(world: &World) {
 fn keys_rotate() {
     let world = World::start(options());
     for name in ["generic-oidc", "gcr"] {
-        world.await_everywhere(&world.hook(name), 200);
+        world.await_everywhere(world.hook(name), 200);
     }
     let fetches = world.issuer.key_fetches();
     world.issuer.rotate(2);
     for name in ["generic-oidc", "gcr"] {
-        world.await_everywhere(&world.hook(name), 200);
+        world.await_everywhere(world.hook(name), 200);
     }
     let more = world.issuer.key_fetches() - fetches;
     assert!((1..=10).contains(&more), "fetched {more} times");

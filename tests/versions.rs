@@ -75,10 +75,10 @@ fn paths(world: &World) {
         format!("{}/", hook.path),
         hook.path.replace("/hook/", "/hook%2f"),
     ] {
-        let status = world.send(&hook.clone().with_path(&path));
+        let status = world.send(hook.clone().with_path(&path));
         expect(&path, &status, 404);
     }
-    expect("GET", &world.send(&hook.with_method("GET")), 405);
+    expect("GET", &world.send(hook.with_method("GET")), 405);
 }
 
 fn limit(world: &World) {

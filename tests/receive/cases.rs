@@ -312,6 +312,6 @@ fn ignored(world: &World) {
         .controller()
         .metric("hookgate_receiver_hooks_total", &name);
     assert!(seen == 0.0, "the controller saw {seen} ignored hooks");
-    expect("listed", &world.send(&world.forge.hook(&receiver)), 200);
+    expect("listed", &world.send(world.forge.hook(&receiver)), 200);
     assert_eq!(world.requested(&resource), 1);
 }

@@ -172,7 +172,7 @@ fn no_forged_hook_reaches_the_controller() {
     let world = World::start(options());
     for receiver in world.receivers() {
         if matches!(receiver.receiver_type.as_str(), "gcr" | "generic-oidc") {
-            world.await_everywhere(&world.forge.hook(receiver).with_method("GET"), 405);
+            world.await_everywhere(world.forge.hook(receiver).with_method("GET"), 405);
         }
         for (_, version) in VERSIONS {
             let forged = world.forge.hook(receiver).forged();
@@ -192,7 +192,7 @@ fn no_forged_hook_reaches_the_controller() {
         arrived == 0.0 && decided == 0.0,
         "{arrived} arrived, {decided} decided"
     );
-    world.send(&world.hook("github"));
+    world.send(world.hook("github"));
     let arrived = world
         .controller()
         .metric("gotk_receiver_http_request_duration_seconds_count", &[]);
