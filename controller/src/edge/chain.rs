@@ -87,7 +87,8 @@ pub(super) fn clusters(edge: &Edge) -> String {
       "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
       # Closed before the controller closes it: no hook is sent into a connection that is going away.
       common_http_protocol_options:
-        idle_timeout: 20s
+        # Below the 10 s for which the controller keeps an idle connection.
+        idle_timeout: 5s
       explicit_http_config:
         http_protocol_options: {{}}
 # Where the filter and its table come from (gRPC), and where the filter posts its edge reports.
@@ -366,7 +367,7 @@ fn endpoint(cluster: &str, at: &HostPort) -> String {
     let discovery = if at.is_ip() {
         "type: STATIC\n"
     } else {
-        "type: STRICT_DNS\ndns_lookup_family: V4_PREFERRED\nrespect_dns_ttl: true\n"
+        "type: STRICT_DNS\ndns_lookup_family: V4_PREFERRED\n"
     };
     format!(
         r#"{discovery}load_assignment:
