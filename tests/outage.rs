@@ -92,7 +92,7 @@ fn trap() {
     for round in 0..3 {
         let seen = statuses(
             &world.client(),
-            vec![Request::from(&genuine).header("x-hookgate-trap", "1"); 8],
+            vec![Request::from(&genuine).header("x-trap-on-demand", "1"); 8],
             2,
         );
         assert_eq!(seen, [503; 8], "round {round}: a trap is closed");

@@ -369,7 +369,7 @@ fn wrong_arguments() {
             "127.0.0.1:9292",
         ),
         (vec!["sign", "--type", "svn"], "generic-hmac"),
-        (vec!["brew"], "run"),
+        (vec!["brew"], "--help"),
     ] {
         let error = hookgate(&arguments).expect_err("it is wrong").to_string();
         assert!(

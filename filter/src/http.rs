@@ -202,7 +202,7 @@ fn request(headers: &[(String, Vec<u8>)]) -> Request<'_> {
 #[cfg(feature = "trap")]
 #[expect(clippy::panic, reason = "to trap is what this build is for")]
 fn trap(headers: &[(String, Vec<u8>)]) {
-    if headers.iter().any(|(name, _)| name == "x-hookgate-trap") {
+    if headers.iter().any(|(name, _)| name == "x-trap-on-demand") {
         panic!("trapped on demand");
     }
 }

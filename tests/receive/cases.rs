@@ -48,6 +48,10 @@ pub(crate) fn trials(trials: Trials) -> Trials {
 fn ask(world: &World, way: &str, client: &Client, version: Version) {
     let stage = Stage::build(world, way);
     for (what, status, request) in CASES {
+        // HTTP/2 resets a stream whose length is not the declared one, before any filter sees it.
+        if version == Version::Http2 && what.starts_with("a declared length") {
+            continue;
+        }
         let request = request(&stage).version(version);
         match client.send(&request) {
             Ok(response) => expect(&format!("{way}: {what}"), &response, *status),
@@ -144,12 +148,6 @@ const CASES: &[Case] = &[
         request(&s.github().with_method("OPTIONS"))
     }),
     ("HEAD", 405, |s| Request::new("HEAD", &s.github.path())),
-    ("a made-up method", 405, |s| {
-        request(&s.github().with_method("BREW"))
-    }),
-    ("post in lower case", 405, |s| {
-        request(&s.github().with_method("post"))
-    }),
     ("GET of an unknown path", 404, |_| Request::get("/")),
     ("an event that is not listed", 200, |s| {
         request(&s.github().with_event("issues"))

@@ -26,19 +26,22 @@ pub struct ObjectMeta {
     pub resource_version: Option<String>,
 }
 
-/// Whether a name may be that of a Kubernetes object: RFC 1123 labels joined by dots, at most 253 characters.
+/// Whether a name may be that of a Kubernetes object: RFC 1123 subdomain, at most 253 characters.
 pub fn is_object_name(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_label)
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
+fn is_part(part: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    !part.is_empty()
+        && part.bytes().all(|b| inside(b) || b == b'-')
+        && !part.starts_with('-')
+        && !part.ends_with('-')
 }
 
 /// Whether a name may be that of a namespace: one RFC 1123 label.
 pub fn is_label(name: &str) -> bool {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(|b| inside(b) || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+    name.len() <= 63 && !name.contains('.') && is_part(name)
 }
 
 #[cfg(test)]
@@ -60,6 +63,7 @@ mod tests {
         ] {
             assert_eq!(is_object_name(name), want, "{name:?}");
         }
+        assert!(is_object_name(&"a".repeat(253)) && !is_object_name(&"a".repeat(254)));
         assert!(!is_object_name(&["a"; 127].join(".").repeat(2)));
         assert!(!is_label(&"a".repeat(64)) && is_label(&"a".repeat(63)) && !is_label("a.b"));
     }

@@ -37,7 +37,7 @@ enum Command {
 enum EdgeCommand {
     /// Print the configuration of a stand-alone Envoy
     #[command(
-        after_help = "Example:\n  hookgate edge bootstrap --tls-cert tls.crt --tls-key tls.key > envoy.yaml && envoy -c envoy.yaml"
+        after_help = "Example:\n  hookgate edge bootstrap --tls-cert /etc/hookgate/tls.crt --tls-key /etc/hookgate/tls.key > envoy.yaml && envoy -c envoy.yaml"
     )]
     Bootstrap(edge::BootstrapArgs),
 }

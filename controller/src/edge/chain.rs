@@ -34,8 +34,10 @@ pub(super) fn http_connection_manager(edge: &Edge) -> String {
     common_http_protocol_options:
       idle_timeout: 60s
     # HTTP/1.1 trailers are dropped. HTTP/2 ones arrive, and the filter verifies there too.
+    # A target in absolute form stays as it came, which is no hook's path.
     http_protocol_options:
       enable_trailers: false
+      allow_absolute_url: false
     # The stream window bounds what an HTTP/2 stream may send before anybody has looked at it.
     http2_protocol_options:
       max_concurrent_streams: 100

@@ -39,15 +39,6 @@ pub enum ManifestsError {
         #[source]
         source: io::Error,
     },
-    /// It can't be watched.
-    #[error("failed to watch the folder of manifests {path:?}")]
-    Watch {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: notify::Error,
-    },
 }
 
 /// Reads a folder once.
@@ -111,12 +102,14 @@ impl Folder {
                 self.good.insert(name.to_owned(), text.clone());
                 reader.file(name, text);
             }
-            (_, Some(good)) => {
-                reader.file(name, good);
-                reader.snapshot.problems.extend(problems);
+            (Ok(text), good) => {
+                reader.file(name, text);
+                reader.fill(name, good.map_or("", String::as_str));
             }
-            (Ok(text), None) => reader.file(name, text),
-            (Err(_), None) => reader.snapshot.problems.extend(problems),
+            (Err(_), good) => {
+                reader.snapshot.problems.extend(problems);
+                reader.fill(name, good.map_or("", String::as_str));
+            }
         }
         reader.snapshot.problems.truncate(MAX_PROBLEMS);
     }
@@ -145,7 +138,8 @@ fn list(
         let path = entry?.path();
         let hidden = path
             .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            .map(|name| name.to_string_lossy())
+            .is_none_or(|name| name.starts_with('.') || name == "kustomization.yaml");
         // Hidden ones are editors' and, as `..data`, a ConfigMap volume's own.
         if hidden || found.len() >= MAX_FILES {
             continue;
@@ -189,10 +183,14 @@ struct Head {
     metadata: ObjectMeta,
 }
 
+/// Kind, namespace and name.
+type Name = (String, String, String);
+
 #[derive(Default)]
 struct Reader {
     snapshot: Snapshot,
-    names: BTreeMap<(String, String, String), String>,
+    /// Which file each object stands in.
+    names: BTreeMap<Name, String>,
 }
 
 impl Reader {
@@ -206,6 +204,14 @@ impl Reader {
                     message,
                 });
             }
+        }
+    }
+
+    /// Takes the objects that are not there already from what a file said before it broke.
+    fn fill(&mut self, file: &str, good: &str) {
+        for document in documents(good) {
+            // What is there already counts, and what was wrong has been told.
+            let _ = self.document(file, document);
         }
     }
 
@@ -236,7 +242,12 @@ impl Reader {
                 short(&metadata.namespace)
             ));
         }
-        self.unique(file, &head.kind, &metadata)?;
+        let key = (
+            head.kind.clone(),
+            metadata.namespace.clone(),
+            metadata.name.clone(),
+        );
+        self.unique(&key)?;
         match (head.api_version.as_str(), head.kind.as_str()) {
             (API_VERSION, "Receiver") => {
                 let receiver: Receiver = yaml(document)
@@ -263,23 +274,20 @@ impl Reader {
             }
             (version, kind) => self.object(version, kind, metadata),
         }
+        self.names.insert(key, file.to_owned());
         Ok(())
     }
 
-    fn unique(&mut self, file: &str, kind: &str, metadata: &ObjectMeta) -> Result<(), String> {
-        let key = (
-            kind.to_owned(),
-            metadata.namespace.clone(),
-            metadata.name.clone(),
-        );
-        if let Some(first) = self.names.get(&key) {
-            let (kind, namespace, name) = key;
-            return Err(format!(
-                "{kind}/{namespace}/{name} stands in {first} already, which counts"
-            ));
+    fn unique(&self, key: &Name) -> Result<(), String> {
+        match self.names.get(key) {
+            None => Ok(()),
+            Some(first) => {
+                let (kind, namespace, name) = key;
+                Err(format!(
+                    "{kind}/{namespace}/{name} stands in {first} already, which counts"
+                ))
+            }
         }
-        self.names.insert(key, file.to_owned());
-        Ok(())
     }
 
     fn object(&mut self, version: &str, kind: &str, metadata: ObjectMeta) {
@@ -310,7 +318,7 @@ fn documents(text: &str) -> Vec<&str> {
     let mut documents = Vec::new();
     let (mut start, mut at) = (0, 0);
     for line in text.split_inclusive('\n') {
-        if line.trim_end() == "---" {
+        if line.trim_end() == "---" || line.starts_with("--- #") {
             documents.push(text.get(start..at).unwrap_or_default());
             start = at + line.len();
         }

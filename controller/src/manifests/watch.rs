@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher as _};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -22,44 +22,47 @@ const REREAD: Duration = Duration::from_secs(5);
 /// Reads a folder, and again whenever it changes.
 ///
 /// # Errors
-/// [`ManifestsError`] if it can't be read or watched.
+/// [`ManifestsError`] if it can't be read.
 pub async fn watch(
     folder: &Path,
     stop: watch::Receiver<bool>,
 ) -> Result<watch::Receiver<Arc<Snapshot>>, ManifestsError> {
     let (changed, changes) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // A full channel has a change in it already.
-        let _ = changed.try_send(());
-    })
-    .map_err(|source| ManifestsError::Watch {
-        path: folder.to_owned(),
-        source,
-    })?;
-    watcher
-        .watch(folder, RecursiveMode::Recursive)
-        .map_err(|source| ManifestsError::Watch {
-            path: folder.to_owned(),
-            source,
-        })?;
+    let watcher = watcher(folder, changed);
+    if let Err(error) = &watcher {
+        tracing::warn!(%error, "changes of the manifests are found by reading them every few seconds");
+    }
     let mut reader = Folder::new(folder);
     let first = reader.read()?.unwrap_or_default();
     log_problems(&first);
     let (snapshots, receiver) = watch::channel(Arc::new(first));
-    tokio::spawn(follow(reader, watcher, changes, snapshots, stop));
+    tokio::spawn(follow(reader, watcher.ok(), changes, snapshots, stop));
     Ok(receiver)
+}
+
+/// Tells of changes until it is dropped.
+fn watcher(folder: &Path, changed: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        // Our own reading is an access too.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            // A full channel has a change in it already.
+            let _ = changed.try_send(());
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::Recursive)?;
+    Ok(watcher)
 }
 
 async fn follow(
     mut folder: Folder,
-    _watcher: notify::RecommendedWatcher,
+    _watcher: Option<RecommendedWatcher>,
     mut changes: mpsc::Receiver<()>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
         tokio::select! {
-            _ = timeout(REREAD, changes.recv()) => {}
+            _ = timeout(REREAD, changed(&mut changes)) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         while timeout(QUIET, changes.recv())
@@ -82,6 +85,13 @@ async fn follow(
             }
             Err(error) => tracing::error!(%error, "the manifests stay as they were"),
         }
+    }
+}
+
+/// The next change; never, without a watcher.
+async fn changed(changes: &mut mpsc::Receiver<()>) {
+    if changes.recv().await.is_none() {
+        std::future::pending().await
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::api::reference::ResourceRef;
@@ -25,6 +25,8 @@ use crate::clock;
 
 /// How long a hook waits from its arrival: GitHub and GitLab give up at 10 s.
 pub const PATIENCE: Duration = Duration::from_secs(9);
+/// Requests at once: a wildcard may mean thousands of objects.
+const IN_FLIGHT: usize = 256;
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -119,6 +121,8 @@ struct Shared<R> {
     draining: Notify,
     is_draining: AtomicBool,
     gone: Notify,
+    /// Requests at once, for all resources together.
+    room: Semaphore,
 }
 
 /// The hooks that wait for one resource. It is there as long as its worker runs.
@@ -139,6 +143,7 @@ impl<R: Requester> Annotator<R> {
                 draining: Notify::new(),
                 is_draining: AtomicBool::new(false),
                 gone: Notify::new(),
+                room: Semaphore::new(IN_FLIGHT),
             }),
         }
     }
@@ -194,7 +199,12 @@ impl<R: Requester> Shared<R> {
         let mut queues = self.lock();
         let is_new = !queues.contains_key(resource);
         let queue = queues.entry(resource.clone()).or_default();
-        queue.interval = interval;
+        // The least patient of those who wait decides for all.
+        queue.interval = if queue.waiting.is_empty() {
+            interval
+        } else {
+            queue.interval.min(interval)
+        };
         queue.waiting.push(sender);
         drop(queues);
         if is_new {
@@ -205,22 +215,34 @@ impl<R: Requester> Shared<R> {
 
     /// Serves the hooks of one resource until nobody has come for an interval.
     async fn work(self: Arc<Self>, resource: ResourceRef) {
-        while let Some((batch, interval)) = self.take(&resource) {
-            let began = Instant::now();
-            let stamp = self.stamp();
-            let outcome =
-                match timeout(REQUEST_TIMEOUT, self.requester.request(&resource, &stamp)).await {
-                    Ok(Ok(())) => Outcome::Done,
-                    Ok(Err(error)) => Outcome::Failed(error),
-                    Err(_) => Outcome::Failed(RequestError::Timeout),
-                };
-            for waiting in batch {
-                // Whoever has gone away does not need it.
-                let _ = waiting.send(outcome.clone());
-            }
-            self.pause(began + interval).await;
+        let mut leaving = Leaving {
+            shared: &self,
+            resource: &resource,
+            queued: true,
+        };
+        while let Some(interval) = self.serve(&resource).await {
+            self.pause(Instant::now() + interval).await;
         }
-        self.gone.notify_waiters();
+        leaving.queued = false;
+    }
+
+    /// One request for all that wait; the interval after it, or `None` if nobody waits.
+    async fn serve(&self, resource: &ResourceRef) -> Option<Duration> {
+        // Whoever comes while there is no room joins this request. The semaphore is never closed.
+        let _room = self.room.acquire().await.ok()?;
+        let (batch, interval) = self.take(resource)?;
+        let stamp = self.stamp();
+        let asked = timeout(REQUEST_TIMEOUT, self.requester.request(resource, &stamp)).await;
+        let outcome = match asked {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(_) => Outcome::Failed(RequestError::Timeout),
+        };
+        for waiting in batch {
+            // Whoever has gone away does not need it.
+            let _ = waiting.send(outcome.clone());
+        }
+        Some(interval)
     }
 
     /// The hooks that wait now; without any the queue ends, in the same step.
@@ -255,6 +277,27 @@ impl<R: Requester> Shared<R> {
             self.last_stamp.fetch_add(1, Ordering::AcqRel) + 1
         };
         clock::rfc3339(unique)
+    }
+}
+
+/// Takes the queue away with its worker, even where a Requester panics: the next hook starts afresh.
+struct Leaving<'a, R> {
+    shared: &'a Shared<R>,
+    resource: &'a ResourceRef,
+    queued: bool,
+}
+
+impl<R> Drop for Leaving<'_, R> {
+    fn drop(&mut self) {
+        if self.queued {
+            let mut queues = self
+                .shared
+                .queues
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            queues.remove(self.resource);
+        }
+        self.shared.gone.notify_waiters();
     }
 }
 
@@ -424,6 +467,35 @@ mod tests {
         let outcomes = annotator.trigger(&resources, SECOND, Instant::now()).await;
         assert!(outcomes.iter().all(Outcome::is_done) && outcomes.len() == 50);
         assert_eq!(fake.most_at_once.load(Ordering::SeqCst), 50);
+    }
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Requester for Panics {
+        async fn request(&self, _: &ResourceRef, _: &str) -> Result<(), RequestError> {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_requester_that_panics_blocks_nobody() {
+        let annotator = Annotator::new(Panics);
+        for _ in 0..2 {
+            let began = Instant::now();
+            let outcome = annotator.trigger(&[resource("a")], SECOND, began).await;
+            assert_eq!(outcome, [Outcome::Deadline]);
+            assert!(began.elapsed() < SECOND);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_at_once_are_bounded() {
+        let (fake, annotator) = annotator(5, false);
+        let resources: Vec<_> = (0..1_000).map(|n| resource(&n.to_string())).collect();
+        let outcomes = annotator.trigger(&resources, SECOND, Instant::now()).await;
+        assert!(outcomes.iter().all(Outcome::is_done));
+        assert_eq!(fake.most_at_once.load(Ordering::SeqCst), IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
