@@ -52,7 +52,7 @@ pub struct Settings {
     /// Bounds on what the issuer says in `Cache-Control: max-age` (1 min to 1 h).
     pub refresh_bounds: (Duration, Duration),
     /// Shortest time between two attempts for the sake of an unknown key, and the first delay after a
-    /// failure, which doubles up to the upper refresh bound (30 s).
+    /// failure, which doubles up to the upper refresh bound (10 s).
     pub retry: Duration,
     /// Age at which keys that could not be fetched again are given up (24 h).
     pub max_age: Duration,
@@ -73,7 +73,7 @@ impl Default for Settings {
         Self {
             refresh: Duration::from_secs(15 * 60),
             refresh_bounds: (Duration::from_secs(60), Duration::from_secs(60 * 60)),
-            retry: Duration::from_secs(30),
+            retry: Duration::from_secs(10),
             max_age: Duration::from_secs(24 * 60 * 60),
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(5),
