@@ -20,6 +20,8 @@ pub struct Activity {
     pub triggered: Option<String>,
     /// When that was, Unix milliseconds.
     pub triggered_at: Option<u64>,
+    /// Admitted hooks that were signed with SHA-1, which is weak.
+    pub weak_signatures: u64,
     /// Hooks that the controller decided on, by reason word.
     pub counts: BTreeMap<String, u64>,
     /// Hooks that Envoy decided on, by reason word.
@@ -50,6 +52,12 @@ impl Activities {
         let activity = all.entry(receiver.to_owned()).or_default();
         activity.triggered = Some(outcome);
         activity.triggered_at = Some(now_ms);
+    }
+
+    /// A hook was admitted that was signed with SHA-1.
+    pub fn weak(&self, receiver: &str) {
+        let mut all = self.lock();
+        all.entry(receiver.to_owned()).or_default().weak_signatures += 1;
     }
 
     /// Envoy reported. Names that `is_known` does not know are left out.

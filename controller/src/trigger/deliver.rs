@@ -120,6 +120,9 @@ impl<R: Requester> Deliverer<R> {
             pass.slot.name(),
             pass.weak,
         );
+        if pass.weak {
+            self.activities.weak(&plan.name);
+        }
         let replay = (!plan.settings.replay_window.is_zero())
             .then(|| ReplayKey::of(&plan.name, pass.signed_id.as_deref(), body));
         if replay.is_some_and(|key| self.replays().seen(key, clock::now_ms())) {
