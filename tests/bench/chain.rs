@@ -67,10 +67,11 @@ impl Parts {
             .filter_map(|config| config.get("static_clusters")?.as_array())
             .flatten()
             .filter_map(|cluster| cluster.get("cluster").cloned())
+            .map(untyped)
             .collect();
         let missing = |what| format!("Envoy's config dump has no {what}");
         let mut parts = Self {
-            listener: listener.ok_or_else(|| missing("listener"))?.clone(),
+            listener: untyped(listener.ok_or_else(|| missing("listener"))?.clone()),
             clusters,
             wasm: wasm.ok_or_else(|| missing("filter"))?.clone(),
             upstream: world.controller().addresses().receiver,
@@ -173,6 +174,14 @@ pub(crate) fn bare(name: &str, port: u16, route: &Value, filters: &[Value]) -> V
             "http_filters": filters,
         }}]}],
     })
+}
+
+/// A dumped object says its type where a bootstrap has none.
+fn untyped(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("@type");
+    }
+    object
 }
 
 /// Without TLS and what looks for it, with limits that nobody reaches.
