@@ -523,6 +523,6 @@ fn production_asks_google_and_never_a_metadata_service() {
     assert_eq!((refresh, refresh_bounds), (HOUR / 4, (HOUR / 60, HOUR)));
     assert_eq!(
         (retry, max_age, allow_metadata_addresses),
-        (HOUR / 120, 24 * HOUR, false)
+        (HOUR / 360, 24 * HOUR, false)
     );
 }
