@@ -1,6 +1,8 @@
 //! Every flag. Names are notification-controller's where it has the flag; booleans may be given as
 //! `--flag` or `--flag=true`, as there.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,18 +11,23 @@ use clap::{ArgAction, Parser};
 use hook::address::Cidr;
 use hook::mac::Hash;
 
+pub use self::cluster::ClusterArgs;
 use crate::api::duration;
 use crate::telemetry::{Encoding, Level};
 
 /// Serve hooks: compile Receivers into Envoy's table, and ask Flux to reconcile what genuine hooks name.
 #[derive(Clone, Debug, Parser)]
 #[command(
-    after_help = "Example:\n  hookgate run --manifests ./manifests --filter ./filter.wasm\n\nExit codes: 0 after a signal, 1 on a failure, 2 on wrong arguments."
+    after_help = "Examples:\n  hookgate run --enable-leader-election\n  hookgate run --manifests ./manifests --filter ./filter.wasm\n\nExit codes: 0 after a signal, 1 on a failure, 2 on wrong arguments."
 )]
 pub struct RunArgs {
-    /// Folder of Receiver, Secret and Flux object manifests, watched for changes
+    /// Folder of Receiver, Secret and Flux object manifests, watched for changes, in place of a cluster
     #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+
+    /// Kubernetes
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 
     /// The filter that Envoy gets [default: filter.wasm beside this program]
     #[arg(long, value_name = "FILE")]
@@ -181,6 +188,6 @@ fn hash(text: &str) -> Result<Hash, String> {
     Hash::from_name(text.as_bytes()).ok_or_else(|| "give sha1, sha256 or sha512".into())
 }
 
-fn go_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
 }

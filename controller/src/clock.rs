@@ -26,3 +26,11 @@ pub fn rfc3339(unix_ns: u64) -> String {
     let nanos = i64::try_from(unix_ns).unwrap_or(i64::MAX);
     DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
+
+/// Unix milliseconds as RFC 3339 in UTC, in whole seconds: as Kubernetes writes times.
+pub fn rfc3339_seconds(unix_ms: u64) -> String {
+    let millis = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    DateTime::from_timestamp_millis(millis)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
+}

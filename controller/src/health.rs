@@ -15,40 +15,54 @@ use crate::xds::Edges;
 /// Whether hooks should be sent here: a table has been compiled from a complete list, and the
 /// process is not stopping.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<States>);
+
+#[derive(Debug, Default)]
+struct States {
+    has_table: AtomicBool,
+    is_stopping: AtomicBool,
+}
 
 impl Readiness {
-    /// Turns readiness on or off.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+    /// There is a table.
+    pub fn has_table(&self) {
+        self.0.has_table.store(true, Ordering::Release);
     }
 
-    /// Whether it is on.
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// The process stops: no more hooks, whatever happens.
+    pub fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Why not, if not.
+    fn refusal(&self) -> Option<&'static str> {
+        if self.0.is_stopping.load(Ordering::Acquire) {
+            return Some("stopping");
+        }
+        let has_table = self.0.has_table.load(Ordering::Acquire);
+        (!has_table).then_some("no table has been compiled yet")
     }
 }
 
-/// The routes of the health port.
-pub fn routes(readiness: Readiness, requester: Arc<ManifestRequester>) -> Router {
+/// The routes of the health port; those about kept requests only without a cluster.
+pub fn routes(readiness: Readiness, requester: Option<Arc<ManifestRequester>>) -> Router {
     let ready = move || async move {
-        if readiness.is_ready() {
-            (StatusCode::OK, "ok")
-        } else {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no table has been compiled yet",
-            )
+        match readiness.refusal() {
+            None => (StatusCode::OK, "ok"),
+            Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
         }
+    };
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready));
+    let Some(requester) = requester else {
+        return routes;
     };
     let requests = move || async move {
         let json = requester.debug_requests().to_string();
         ([(header::CONTENT_TYPE, "application/json")], json).into_response()
     };
-    Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/debug/requests", get(requests))
+    routes.route("/debug/requests", get(requests))
 }
 
 /// The routes of the metrics port.

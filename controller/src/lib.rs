@@ -1,7 +1,7 @@
 //! Hookgate's controller.
 //!
 //! ```text
-//!  manifests (or, later, Kubernetes)
+//!  manifests, or kubernetes ──────────────► receiver::reconcile (the leader): statuses, Events
 //!     │ objects::Snapshot
 //!     ▼
 //!  publish ◄── receiver::plan ◄── annotations, cel, receiver::jwks       pure, but for the fetching of keys
@@ -25,6 +25,7 @@ pub mod commands;
 pub mod control;
 pub mod edge;
 pub mod health;
+pub mod kubernetes;
 pub mod manifests;
 pub mod metrics;
 pub mod objects;

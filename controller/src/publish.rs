@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hook::bucket::Limit;
 use hook::config::{Config, Hook, VERSION};
+use hook::digest::Digest;
 use hook::gate::Gate;
 use sha2::{Digest as _, Sha256};
 
@@ -14,6 +16,7 @@ use crate::api::receiver::Receiver;
 use crate::objects::Snapshot;
 use crate::receiver::jwks::IssuerKeys;
 use crate::receiver::plan::{self, Inputs, Plan, Planned};
+use crate::trigger::select::Reach;
 
 /// What the operator's flags say about the table.
 #[derive(Clone, Debug)]
@@ -28,6 +31,10 @@ pub struct Options {
     pub failures: Limit,
     /// Defaults and caps of annotations.
     pub defaults: Defaults,
+    /// Where resources may be.
+    pub reach: Reach,
+    /// Whether resources may be of any kind that an API server takes.
+    pub any_kind: bool,
 }
 
 /// One state of the world, compiled.
@@ -45,13 +52,21 @@ pub struct Compiled {
     pub version: String,
     /// What it was compiled from.
     pub snapshot: Arc<Snapshot>,
+    /// Whether that was a complete list. Before there is one, nothing is known of any path.
+    pub is_complete: bool,
 }
 
 /// Whether a Receiver is served, and what an operator should know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// `spec.type`.
     pub receiver_type: String,
+    /// `metadata.generation` of the spec that this is about.
+    pub generation: Option<i64>,
+    /// Names its path, where the token is known.
+    pub digest: Option<Digest>,
+    /// How often it is reconciled; zero for never.
+    pub interval: Duration,
     /// Why it is not served.
     pub failure: Option<Failure>,
     /// Whether it is suspended.
@@ -91,11 +106,15 @@ pub fn compile(
     let inputs = Inputs {
         secrets: &snapshot.secrets,
         issuers,
+        secret_errors: &snapshot.secret_errors,
         defaults: &options.defaults,
+        reach: &options.reach,
+        any_kind: options.any_kind,
     };
     let mut compiler = Compiler::default();
     for receiver in oldest_first(&snapshot.receivers) {
-        compiler.add(receiver, plan::plan(receiver, &inputs));
+        let digest = plan::digest(receiver, &inputs);
+        compiler.add(receiver, plan::plan(receiver, &inputs), digest);
     }
     let Compiler {
         hooks,
@@ -126,6 +145,17 @@ pub fn compile(
         table,
         version,
         snapshot,
+        is_complete: true,
+    }
+}
+
+impl Compiled {
+    /// Nothing, until there is a complete list.
+    pub fn incomplete(options: &Options) -> Self {
+        Self {
+            is_complete: false,
+            ..compile(Arc::default(), &BTreeMap::new(), options, &[])
+        }
     }
 }
 
@@ -138,10 +168,13 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn add(&mut self, receiver: &Receiver, planned: Planned) {
+    fn add(&mut self, receiver: &Receiver, planned: Planned, digest: Option<Digest>) {
         let name = plan::identity(receiver);
         let mut status = Status {
             receiver_type: receiver.spec.r#type.clone(),
+            generation: receiver.metadata.generation,
+            digest,
+            interval: receiver.interval(),
             failure: None,
             suspended: receiver.spec.suspend,
             warnings: Vec::new(),
@@ -183,8 +216,8 @@ impl Compiler {
     }
 }
 
-fn oldest_first(receivers: &[Receiver]) -> Vec<&Receiver> {
-    let mut sorted: Vec<_> = receivers.iter().collect();
+fn oldest_first(receivers: &[Arc<Receiver>]) -> Vec<&Receiver> {
+    let mut sorted: Vec<_> = receivers.iter().map(AsRef::as_ref).collect();
     sorted.sort_by_key(|receiver| {
         (
             receiver.metadata.creation_timestamp.clone(),
@@ -196,10 +229,7 @@ fn oldest_first(receivers: &[Receiver]) -> Vec<&Receiver> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use hook::config::{Slot, State};
-    use hook::digest::Digest;
     use hook::mac::Hash;
 
     use super::*;
@@ -222,6 +252,8 @@ mod tests {
                 deny_sha1: false,
                 trigger_interval: Duration::from_secs(1),
             },
+            reach: Reach::default(),
+            any_kind: false,
         }
     }
 
@@ -248,7 +280,7 @@ mod tests {
             .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
         let secrets = [(("ns".to_owned(), "secret".to_owned()), Secret::new(keys))];
         let snapshot = Snapshot {
-            receivers,
+            receivers: receivers.into_iter().map(Arc::new).collect(),
             secrets: secrets.into(),
             ..Snapshot::default()
         };
@@ -403,7 +435,7 @@ mod tests {
         let secrets = ["ns", "ans"].map(|ns| ((ns.to_owned(), "secret".to_owned()), secret()));
         let receivers = vec![younger, older];
         let snapshot = Snapshot {
-            receivers,
+            receivers: receivers.into_iter().map(Arc::new).collect(),
             secrets: secrets.into(),
             ..Snapshot::default()
         };

@@ -1,33 +1,36 @@
 //! `hookgate run`: starts everything, keeps the table current, stops in order.
 
-use std::collections::BTreeMap;
+mod listeners;
+mod publisher;
+mod source;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use hook::bucket::Limit;
-use hook::report::Report;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use self::listeners::{Listeners, serve};
+use self::publisher::{Publisher, report_sink};
+use self::source::{Source, shutdown_delay};
 use crate::activity::Activities;
 use crate::annotations::Defaults;
 use crate::args::RunArgs;
 use crate::control::{Control, ControlError, Socket};
 use crate::health::{self, Readiness};
-use crate::manifests::requester::ManifestRequester;
-use crate::manifests::{self, ManifestsError};
+use crate::kubernetes::ConnectError;
+use crate::manifests::ManifestsError;
 use crate::metrics::Metrics;
-use crate::objects::Snapshot;
-use crate::publish::{self, Compiled, Options, Status};
-use crate::receiver::jwks::{self, IssuerKeys, Jwks};
-use crate::receiver::plan;
+use crate::publish::{Compiled, Options};
+use crate::receiver::jwks::{self, Jwks};
 use crate::trigger::annotate::Annotator;
 use crate::trigger::deliver::Deliverer;
+use crate::trigger::select::Reach;
 use crate::trigger::server::HookServer;
 use crate::xds::{self, Edges, XdsError};
 
@@ -66,6 +69,12 @@ pub enum RunError {
     /// The folder of manifests.
     #[error(transparent)]
     Manifests(#[from] ManifestsError),
+    /// The cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Flags that do not go together.
+    #[error("{0}")]
+    Flags(String),
     /// The xDS port.
     #[error(transparent)]
     Xds(#[from] XdsError),
@@ -86,7 +95,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let code = read_filter(&filter_path(&args))?;
     let (stop, stopped) = watch::channel(false);
 
-    let snapshots = manifests::watch(&args.manifests, stopped.clone()).await?;
+    let mut signals = Signals::new()?;
+    let (source, reach) = Source::open(&args, stopped.clone()).await?;
     let metrics = Arc::new(Metrics::default());
     let activities = Arc::new(Activities::default());
     let jwks = Jwks::new(jwks::Settings {
@@ -99,36 +109,21 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         let jwks = jwks.clone();
         async move { jwks.run().await }
     });
-    let requester = Arc::new(ManifestRequester::new(snapshots.clone()));
     let edges = Arc::new(Edges::default());
-    let options = options(&args);
-    let first = publish::compile(
-        snapshots.borrow().clone(),
-        &BTreeMap::new(),
-        &options,
-        &code,
-    );
-    let (publisher, tables) = watch::channel(None);
-    let publisher = Publisher {
-        current: Arc::new(ArcSwap::from_pointee(first)),
-        options,
-        code,
-        metrics: metrics.clone(),
-        activities: activities.clone(),
-        jwks: jwks.clone(),
-        tables: publisher,
-    };
-    let current = publisher.current.clone();
-    publisher.publish(snapshots.borrow().clone(), true);
+    let options = options(&args, reach.clone());
+    let incomplete = Arc::new(Compiled::incomplete(&options));
+    let current = Arc::new(ArcSwap::new(incomplete.clone()));
+    let (tables, offered) = watch::channel(None);
+    let (published, compiled) = watch::channel(incomplete);
+    let readiness = Readiness::default();
 
     let listeners = Listeners::bind(&args).await?;
     let socket = Socket::bind(&args.control_socket).await?;
-    let readiness = Readiness::default();
     let deliverer = Arc::new(Deliverer::new(
-        Annotator::new(requester.clone()),
+        Annotator::new(source.requester.clone()),
         metrics.clone(),
         activities.clone(),
-        args.no_cross_namespace_refs,
+        reach,
     ));
     let server = Arc::new(HookServer::new(
         current.clone(),
@@ -147,7 +142,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         let shutdown = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        async move { xds::serve(listeners.xds, tls.as_ref(), tables, edges, sink, shutdown).await }
+        async move { xds::serve(listeners.xds, tls.as_ref(), offered, edges, sink, shutdown).await }
     });
     serve(
         listeners.metrics,
@@ -156,27 +151,50 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     );
     serve(
         listeners.health,
-        health::routes(readiness.clone(), requester),
+        health::routes(readiness.clone(), source.requester.kept()),
         stopped.clone(),
     );
     tokio::spawn(socket.serve(Control {
-        current,
-        activities,
+        current: current.clone(),
+        activities: activities.clone(),
         edges,
     }));
-    let publishing = tokio::spawn(publisher.keep_current(snapshots));
-    readiness.set(true);
+    let publisher = Publisher {
+        current,
+        options,
+        code,
+        metrics,
+        activities,
+        jwks,
+        tables,
+        published,
+        readiness: readiness.clone(),
+    };
+    let publishing = tokio::spawn(publisher.keep_current(source.snapshots));
+    let (leave, leaving) = watch::channel(false);
+    let reconciling = source
+        .cluster
+        .map(|cluster| cluster.reconcile(&args.cluster, compiled, leaving));
     tracing::info!(
         hooks = %args.receiver_addr, xds = %args.xds_addr, metrics = %args.metrics_addr,
-        health = %args.health_addr, "ready"
+        health = %args.health_addr, "listening"
     );
 
-    wait_for_signal().await?;
+    signals.next().await;
     tracing::info!("stopping");
-    readiness.set(false);
+    readiness.stop();
+    // Another replica may lead from now on, while this one still takes the hooks that come.
+    let _ = leave.send(true);
+    let delay = shutdown_delay(&args);
+    if timeout(delay, signals.next()).await.is_ok() {
+        tracing::warn!("stopping at once");
+    }
     let _ = stop.send(true);
     let _ = hooks.await;
     deliverer.drain().await;
+    for handle in reconciling.into_iter().flatten() {
+        let _ = handle.await;
+    }
     publishing.abort();
     refreshing.abort();
     if let Ok(Err(error)) = xds.await {
@@ -186,217 +204,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-struct Listeners {
-    hooks: TcpListener,
-    xds: TcpListener,
-    metrics: TcpListener,
-    health: TcpListener,
-}
-
-impl Listeners {
-    async fn bind(args: &RunArgs) -> Result<Self, RunError> {
-        Ok(Self {
-            hooks: bind(args.receiver_addr, "hooks").await?,
-            xds: bind(args.xds_addr, "xDS").await?,
-            metrics: bind(args.metrics_addr, "metrics").await?,
-            health: bind(args.health_addr, "health").await?,
-        })
-    }
-}
-
-async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Bind {
-            address,
-            what,
-            source,
-        })
-}
-
-fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
-    tokio::spawn(async move {
-        let stopped = async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        if let Err(error) = axum::serve(listener, routes)
-            .with_graceful_shutdown(stopped)
-            .await
-        {
-            tracing::error!(%error, "a server failed");
-        }
-    });
-}
-
-/// Keeps the table current.
-struct Publisher {
-    current: Arc<ArcSwap<Compiled>>,
-    options: Options,
-    code: Arc<[u8]>,
-    metrics: Arc<Metrics>,
-    activities: Arc<Activities>,
-    jwks: Jwks,
-    tables: watch::Sender<Option<Arc<xds::Snapshot>>>,
-}
-
-impl Publisher {
-    async fn keep_current(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut keys = self.jwks.changed();
-        loop {
-            tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return },
-                changed = keys.changed() => if changed.is_err() { return },
-            }
-            let snapshot = snapshots.borrow_and_update().clone();
-            keys.mark_unchanged();
-            self.publish(snapshot, false);
-        }
-    }
-
-    fn publish(&self, snapshot: Arc<Snapshot>, is_first: bool) {
-        let problems = snapshot.problems.len();
-        let issuers = self.issuers(&snapshot);
-        let compiled = publish::compile(snapshot, &issuers, &self.options, &self.code);
-        let before = self.current.load_full();
-        let nothing = BTreeMap::new();
-        let said = if is_first { &nothing } else { &before.statuses };
-        log_changes(said, &compiled.statuses);
-        self.forget(&before, &compiled);
-        let not_ready = compiled
-            .statuses
-            .values()
-            .filter(|s| s.failure.is_some())
-            .count();
-        let ready = compiled.statuses.len() - not_ready;
-        self.metrics
-            .compiled(ready, not_ready, problems, compiled.table.len());
-        if is_first || before.version != compiled.version {
-            tracing::info!(
-                version = compiled.version,
-                receivers = compiled.statuses.len(),
-                not_ready,
-                bytes = compiled.table.len(),
-                "table compiled"
-            );
-            self.tables.send_replace(Some(Arc::new(xds::Snapshot {
-                version: compiled.version.clone(),
-                wasm: self.code.clone(),
-                table: compiled.table.clone(),
-                hold_headers: self.options.hold_headers,
-            })));
-        }
-        self.current.store(Arc::new(compiled));
-    }
-
-    /// The keys that are at hand. Others are sent for: when they come, this table is compiled again.
-    fn issuers(&self, snapshot: &Snapshot) -> BTreeMap<String, Arc<IssuerKeys>> {
-        let urls = publish::issuer_urls(snapshot);
-        self.jwks.retain(&urls, urls.contains(plan::GOOGLE));
-        let mut keys = BTreeMap::new();
-        for url in urls {
-            let at_hand = match url.as_str() {
-                plan::GOOGLE => self.jwks.cached_google(),
-                url => self.jwks.cached(url),
-            };
-            match at_hand {
-                Some(found) => {
-                    keys.insert(url, found);
-                }
-                None => fetch(self.jwks.clone(), url, false),
-            }
-        }
-        keys
-    }
-
-    /// What is kept by Receiver goes with it.
-    fn forget(&self, before: &Compiled, after: &Compiled) {
-        for (name, plan) in &before.plans {
-            if !after.statuses.contains_key(name) {
-                let activity = self.activities.of(name);
-                let outcomes = activity.counts.keys().chain(activity.edge_counts.keys());
-                self.metrics
-                    .forget(name, plan.receiver_type.name(), outcomes);
-            }
-        }
-        self.activities
-            .retain(|name| after.statuses.contains_key(name));
-    }
-}
-
-/// Says what became of each Receiver, when that changes.
-fn log_changes(before: &BTreeMap<String, Status>, after: &BTreeMap<String, Status>) {
-    for (name, status) in after {
-        let said = before
-            .get(name)
-            .map(|s| (&s.failure, &s.warnings, s.suspended));
-        if said == Some((&status.failure, &status.warnings, status.suspended)) {
-            continue;
-        }
-        match &status.failure {
-            Some(failure) => tracing::error!(
-                receiver = name,
-                reason = failure.reason,
-                message = failure.message,
-                "receiver is not ready"
-            ),
-            None => tracing::info!(
-                receiver = name,
-                suspended = status.suspended,
-                "receiver is ready"
-            ),
-        }
-        for warning in &status.warnings {
-            tracing::warn!(receiver = name, warning, "receiver needs attention");
-        }
-    }
-}
-
-/// Fetches the keys of an issuer; `again` even if there are some, at a limited rate.
-fn fetch(jwks: Jwks, issuer: String, again: bool) {
-    tokio::spawn(async move {
-        // A failure is logged where it happens, and tried again.
-        match (issuer.as_str(), again) {
-            (plan::GOOGLE, false) => drop(jwks.google().await),
-            (plan::GOOGLE, true) => drop(jwks.refresh_google().await),
-            (url, false) => drop(jwks.keys(url).await),
-            (url, true) => drop(jwks.refresh(url).await),
-        }
-    });
-}
-
-/// What Envoy reports is counted for Receivers that there are, and is a hint to look for new keys.
-fn report_sink(
-    current: Arc<ArcSwap<Compiled>>,
-    metrics: Arc<Metrics>,
-    activities: Arc<Activities>,
-    jwks: Jwks,
-) -> xds::ReportSink {
-    Arc::new(move |bytes: &[u8]| {
-        let report = Report::parse(bytes).ok_or_else(|| "not an edge report".to_owned())?;
-        let current = current.load();
-        activities.reported(&report, |name| current.plans.contains_key(name));
-        for (name, counts) in &report.hooks {
-            let Some(plan) = current.plans.get(name) else {
-                continue;
-            };
-            for (reason, n) in &counts.reasons {
-                metrics.reported(name, plan.receiver_type.name(), reason, *n);
-            }
-            if counts
-                .reasons
-                .contains_key(hook::jwt::JwtError::UnknownKey.reason())
-            {
-                for issuer in &plan.hook.issuers {
-                    fetch(jwks.clone(), issuer.issuer.clone(), true);
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
 /// What the flags say about the table.
-pub(crate) fn options(args: &RunArgs) -> Options {
+pub(crate) fn options(args: &RunArgs, reach: Reach) -> Options {
     Options {
         max_body: args.max_hook_bytes,
         allow_any_method: args.allow_any_method,
@@ -414,6 +223,8 @@ pub(crate) fn options(args: &RunArgs) -> Options {
             deny_sha1: args.deny_sha1,
             trigger_interval: args.trigger_interval,
         },
+        reach,
+        any_kind: args.manifests.is_none(),
     }
 }
 
@@ -446,12 +257,24 @@ fn read_filter(path: &Path) -> Result<Arc<[u8]>, RunError> {
     Ok(code.into())
 }
 
-async fn wait_for_signal() -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that stop the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RunError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(RunError::Signal)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(RunError::Signal)?,
+        })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

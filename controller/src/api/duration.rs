@@ -52,9 +52,47 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
+/// A duration as Go prints it: `10m0s`, `1h0m0s`, `1.5s`, `250ms`.
+pub fn go_text(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    if millis < 1_000 {
+        return format!("{millis}ms");
+    }
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    let mut seconds = (rest / 1_000).to_string();
+    if rest % 1_000 != 0 {
+        let fraction = format!(".{:03}", rest % 1_000);
+        seconds.push_str(fraction.trim_end_matches('0'));
+    }
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (millis, want) in [
+            (600_000, "10m0s"),
+            (5_400_000, "1h30m0s"),
+            (3_600_000, "1h0m0s"),
+            (30_000, "30s"),
+            (1_500, "1.5s"),
+            (61_050, "1m1.05s"),
+            (250, "250ms"),
+            (0, "0s"),
+        ] {
+            assert_eq!(go_text(Duration::from_millis(millis)), want);
+        }
+    }
 
     #[test]
     fn durations_are_read_as_flux_writes_them() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -157,12 +158,24 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// How often a Receiver is reconciled that does not say: the custom resource's default.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+
 impl Receiver {
-    /// Checks what the custom resource's schema and nc's reconciler check.
+    /// How often it is reconciled; zero for never.
+    pub fn interval(&self) -> Duration {
+        let given = self.spec.interval.as_deref();
+        given.map_or(DEFAULT_INTERVAL, |text| {
+            duration::parse(text).unwrap_or(DEFAULT_INTERVAL)
+        })
+    }
+
+    /// Checks what the custom resource's schema and nc's reconciler check. With `any_kind` it is
+    /// left to the API server's schema, which may be newer, what kinds there are.
     ///
     /// # Errors
     /// Every field that breaks a rule.
-    pub fn validate(&self) -> Result<(), Vec<FieldError>> {
+    pub fn validate(&self, any_kind: bool) -> Result<(), Vec<FieldError>> {
         let mut errors = Errors::default();
         let spec = &self.spec;
         if let Some(interval) = &spec.interval
@@ -172,7 +185,9 @@ impl Receiver {
         }
         credentials(spec, &mut errors);
         for (i, entry) in spec.resources.iter().enumerate() {
-            resource(entry, &format!("spec.resources[{i}]"), &mut errors);
+            let at = format!("spec.resources[{i}]");
+            kind(&entry.kind, any_kind, &at, &mut errors);
+            resource(entry, &at, &mut errors);
         }
         providers(&spec.oidc_providers, &mut errors);
         errors.done()
@@ -226,12 +241,24 @@ fn credentials(spec: &ReceiverSpec, errors: &mut Errors) {
     }
 }
 
-fn resource(entry: &ResourceSpec, at: &str, errors: &mut Errors) {
-    if !RESOURCE_KINDS.iter().any(|(kind, _)| *kind == entry.kind) {
-        let kinds: Vec<_> = RESOURCE_KINDS.iter().map(|(kind, _)| *kind).collect();
-        let message = format!("{:?} is not one of {}", entry.kind, kinds.join(", "));
+fn kind(name: &str, any_kind: bool, at: &str, errors: &mut Errors) {
+    let kinds = RESOURCE_KINDS.iter().map(|(kind, _)| *kind);
+    if any_kind && !is_kind(name) {
+        errors.add(&format!("{at}.kind"), "not the name of a kind");
+    } else if !any_kind && !kinds.clone().any(|kind| kind == name) {
+        let kinds: Vec<_> = kinds.collect();
+        let message = format!("{name:?} is not one of {}", kinds.join(", "));
         errors.add(&format!("{at}.kind"), &message);
     }
+}
+
+fn is_kind(name: &str) -> bool {
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+fn resource(entry: &ResourceSpec, at: &str, errors: &mut Errors) {
     if entry.name != "*" && !is_object_name(&entry.name) {
         errors.add(
             &format!("{at}.name"),
@@ -248,7 +275,7 @@ fn resource(entry: &ResourceSpec, at: &str, errors: &mut Errors) {
     if entry
         .api_version
         .as_ref()
-        .is_some_and(|version| !is_api_version(version))
+        .is_some_and(|version| !version.is_empty() && !is_api_version(version))
     {
         errors.add(
             &format!("{at}.apiVersion"),
@@ -320,7 +347,7 @@ mod tests {
             ..ResourceSpec::default()
         }];
         change(&mut receiver.spec);
-        let errors = receiver.validate().err().unwrap_or_default();
+        let errors = receiver.validate(false).err().unwrap_or_default();
         errors.iter().map(ToString::to_string).collect()
     }
 

@@ -48,6 +48,11 @@ impl Secret {
         }
     }
 
+    /// Wipes every value but these keys'.
+    pub fn keep_only(&mut self, keys: &[&str]) {
+        self.values.retain(|key, _| keys.contains(&key.as_str()));
+    }
+
     /// The bytes under a key, just as they are: a trailing newline is part of them.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.values.get(key).map(|value| value.expose_secret())

@@ -17,6 +17,7 @@ use crate::manifests;
 use crate::publish::{self, Compiled, Options};
 use crate::receiver::jwks::IssuerKeys;
 use crate::trigger::deliver::{self, Prepared};
+use crate::trigger::select::Reach;
 use crate::trigger::server::{Ledgers, Lender};
 use crate::{args, clock};
 
@@ -110,7 +111,8 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
         story.say("manifests", &problem.to_string());
     }
     let keys = issuer_keys(args, &snapshot)?;
-    let compiled = publish::compile(Arc::new(snapshot), &keys, &default_options()?, &[]);
+    let options = default_options(reach(args))?;
+    let compiled = publish::compile(Arc::new(snapshot), &keys, &options, &[]);
     let now_ms = args
         .at
         .map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
@@ -119,10 +121,17 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
 }
 
 /// The flags' defaults, without an own list of them.
-fn default_options() -> Result<Options, AnyError> {
+fn default_options(reach: Reach) -> Result<Options, AnyError> {
     use clap::Parser as _;
     let args = args::RunArgs::try_parse_from(["run", "--manifests=."])?;
-    Ok(crate::run::options(&args))
+    Ok(crate::run::options(&args, reach))
+}
+
+fn reach(args: &RequestArgs) -> Reach {
+    Reach {
+        no_cross_namespace_refs: args.no_cross_namespace_refs,
+        only_namespace: None,
+    }
 }
 
 fn issuer_keys(
@@ -258,18 +267,20 @@ fn trigger(
             Err(error) => story.say("filters", error),
         }
     }
-    let selected = deliver::selected(plan, compiled, &prepared, args.no_cross_namespace_refs);
+    let selected = deliver::selected(plan, compiled, &prepared, &reach(args));
     for resource in &selected.resources {
         story.say(
             "resource",
             &format!("{resource} would be asked to reconcile"),
         );
     }
-    for error in &selected.errors {
+    for error in selected.errors.iter().chain(&selected.later) {
         story.say("resource", error);
     }
     let answer = if !selected.errors.is_empty() {
         "500"
+    } else if !selected.later.is_empty() {
+        "503"
     } else if selected.resources.is_empty() {
         "200, and nothing is triggered"
     } else {

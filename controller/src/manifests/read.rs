@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +17,7 @@ use crate::api::meta::{ObjectMeta, is_label, is_object_name};
 use crate::api::receiver::{API_VERSION, Receiver};
 use crate::api::reference::ResourceRef;
 use crate::api::secret::{RawSecret, Secret};
-use crate::objects::{ObjectRecord, Problem, Snapshot};
+use crate::objects::{ObjectRecord, Objects, Problem, Snapshot};
 
 /// Bytes of one file.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -79,6 +80,7 @@ impl Folder {
             self.file(&mut reader, name, text);
         }
         self.files = Some(files);
+        reader.snapshot.objects.store(reader.objects);
         Ok(Some(reader.snapshot))
     }
 
@@ -189,6 +191,7 @@ type Name = (String, String, String);
 #[derive(Default)]
 struct Reader {
     snapshot: Snapshot,
+    objects: Objects,
     /// Which file each object stands in.
     names: BTreeMap<Name, String>,
 }
@@ -252,10 +255,10 @@ impl Reader {
             (API_VERSION, "Receiver") => {
                 let receiver: Receiver = yaml(document)
                     .map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
-                self.snapshot.receivers.push(Receiver {
+                self.snapshot.receivers.push(Arc::new(Receiver {
                     metadata,
                     ..receiver
-                });
+                }));
             }
             ("v1", "Secret") => {
                 let raw: RawSecret = yaml(document).map_err(|(place, _)| {
@@ -298,9 +301,9 @@ impl Reader {
             name: metadata.name.clone(),
         };
         let json = json!({"apiVersion": version, "kind": kind, "metadata": meta_json(&metadata)});
-        self.snapshot
-            .objects
-            .insert(reference, ObjectRecord { metadata, json });
+        self.objects
+            .records
+            .insert(reference, Arc::new(ObjectRecord { metadata, json }));
     }
 }
 
@@ -398,10 +401,11 @@ mod tests {
         let secret = &snapshot.secrets[&("flux-system".to_owned(), "token".to_owned())];
         assert_eq!(secret.get("token"), Some(&b"token"[..]));
         assert_eq!(secret.get("other"), Some(&b"plain"[..]));
-        let kinds: Vec<_> = snapshot.objects.keys().map(ToString::to_string).collect();
+        let objects = snapshot.objects.load();
+        let kinds: Vec<_> = objects.records.keys().map(ToString::to_string).collect();
         assert_eq!(kinds, ["GitRepository/default/app", "ConfigMap/default/c"]);
-        let git = snapshot
-            .objects
+        let git = objects
+            .records
             .values()
             .find(|o| o.metadata.name == "app")
             .unwrap();

@@ -18,7 +18,7 @@ const COUNTED: usize = 10_000;
 /// Keeps reconcile requests for the objects of a folder.
 #[derive(Debug)]
 pub struct ManifestRequester {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     kept: Mutex<Kept>,
 }
 
@@ -30,7 +30,7 @@ struct Kept {
 
 impl ManifestRequester {
     /// A Requester for the objects of these snapshots.
-    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+    pub fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
         Self {
             snapshots,
             kept: Mutex::default(),
@@ -72,7 +72,9 @@ impl Requester for ManifestRequester {
         resource: &ResourceRef,
         requested_at: &str,
     ) -> Result<(), RequestError> {
-        if !self.snapshots.borrow().objects.contains_key(resource) {
+        let snapshot = self.snapshots.borrow().clone();
+        let objects = snapshot.map(|snapshot| snapshot.objects.load());
+        if !objects.is_some_and(|objects| objects.records.contains_key(resource)) {
             return Err(RequestError::NotFound);
         }
         tracing::info!(%resource, requested_at, "reconcile request");

@@ -26,7 +26,7 @@ const REREAD: Duration = Duration::from_secs(5);
 pub async fn watch(
     folder: &Path,
     stop: watch::Receiver<bool>,
-) -> Result<watch::Receiver<Arc<Snapshot>>, ManifestsError> {
+) -> Result<watch::Receiver<Option<Arc<Snapshot>>>, ManifestsError> {
     let (changed, changes) = mpsc::channel(1);
     let watcher = watcher(folder, changed);
     if let Err(error) = &watcher {
@@ -35,7 +35,7 @@ pub async fn watch(
     let mut reader = Folder::new(folder);
     let first = reader.read()?.unwrap_or_default();
     log_problems(&first);
-    let (snapshots, receiver) = watch::channel(Arc::new(first));
+    let (snapshots, receiver) = watch::channel(Some(Arc::new(first)));
     tokio::spawn(follow(reader, watcher.ok(), changes, snapshots, stop));
     Ok(receiver)
 }
@@ -57,7 +57,7 @@ async fn follow(
     mut folder: Folder,
     _watcher: Option<RecommendedWatcher>,
     mut changes: mpsc::Receiver<()>,
-    snapshots: watch::Sender<Arc<Snapshot>>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -81,7 +81,7 @@ async fn follow(
             Ok(None) => {}
             Ok(Some(next)) => {
                 log_problems(&next);
-                snapshots.send_replace(Arc::new(next));
+                snapshots.send_replace(Some(Arc::new(next)));
             }
             Err(error) => tracing::error!(%error, "the manifests stay as they were"),
         }

@@ -18,6 +18,7 @@ use crate::api::secret::Secret;
 use crate::cel::{Declared, Expression};
 use crate::receiver::jwks::IssuerKeys;
 use crate::receiver::oidc::Claims;
+use crate::trigger::select::{self, Reach};
 
 /// A Receiver that can be served.
 #[derive(Debug)]
@@ -56,8 +57,14 @@ pub struct Inputs<'a> {
     pub secrets: &'a BTreeMap<(String, String), Secret>,
     /// The keys of issuers, where they have been fetched.
     pub issuers: &'a BTreeMap<String, Arc<IssuerKeys>>,
+    /// Why a Secret could not be read, where it is more than that there is none.
+    pub secret_errors: &'a BTreeMap<(String, String), String>,
     /// The operator's defaults and caps.
     pub defaults: &'a Defaults,
+    /// Where resources may be.
+    pub reach: &'a Reach,
+    /// Whether resources may be of any kind that an API server takes.
+    pub any_kind: bool,
 }
 
 /// The name under which Google's keys stand among the issuers.
@@ -87,7 +94,7 @@ pub fn plan(receiver: &Receiver, inputs: &Inputs<'_>) -> Planned {
             hook: None,
         };
     };
-    let built = match validated(receiver, inputs.defaults) {
+    let built = match validated(receiver, inputs) {
         Ok(parts) => parts,
         Err(failure) => {
             let hook = base(receiver, receiver_type, inputs).ok().map(|mut hook| {
@@ -116,7 +123,7 @@ pub fn plan(receiver: &Receiver, inputs: &Inputs<'_>) -> Planned {
             if receiver.spec.suspend {
                 hook.state = State::Suspended;
             }
-            warnings.extend(static_errors(receiver));
+            warnings.extend(static_errors(receiver, inputs.reach));
             Planned::Ready(Box::new(Plan {
                 name: identity,
                 namespace: receiver.metadata.namespace.clone(),
@@ -132,6 +139,23 @@ pub fn plan(receiver: &Receiver, inputs: &Inputs<'_>) -> Planned {
     }
 }
 
+/// The digest that names a Receiver's path, where it has a token or needs none.
+pub fn digest(receiver: &Receiver, inputs: &Inputs<'_>) -> Option<Digest> {
+    let (name, namespace) = (&receiver.metadata.name, &receiver.metadata.namespace);
+    let token = match receiver::find(&receiver.spec.r#type)?.secret() {
+        SecretUse::Issuers => &b""[..],
+        SecretUse::Path
+        | SecretUse::Signs { .. }
+        | SecretUse::Presents { .. }
+        | SecretUse::Google => {
+            let secret = secret(receiver, inputs).ok()?;
+            let token = secret.get(Slot::Token.name())?;
+            Some(token).filter(|token| !token.is_empty())?
+        }
+    };
+    Some(Digest::of(token, name, namespace))
+}
+
 /// `namespace/name` of a Receiver.
 pub fn identity(receiver: &Receiver) -> String {
     format!("{}/{}", receiver.metadata.namespace, receiver.metadata.name)
@@ -145,7 +169,7 @@ struct Parts {
 }
 
 /// Everything that can be wrong without looking at the Secret, in the order of nc's reconciler.
-fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure> {
+fn validated(receiver: &Receiver, inputs: &Inputs<'_>) -> Result<Parts, Failure> {
     let spec = &receiver.spec;
     let declared = Declared {
         claims: spec.r#type == "generic-oidc",
@@ -178,7 +202,7 @@ fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure>
             })?;
         resources.push((entry.clone(), filter));
     }
-    receiver.validate().map_err(|errors| {
+    receiver.validate(inputs.any_kind).map_err(|errors| {
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         condition::validation_failed(&texts.join("; "))
     })?;
@@ -191,7 +215,7 @@ fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure>
             ))
         })?);
     }
-    let settings = Settings::parse(&receiver.metadata.annotations, defaults)
+    let settings = Settings::parse(&receiver.metadata.annotations, inputs.defaults)
         .map_err(|error| condition::validation_failed(&error.to_string()))?;
     Ok(Parts {
         settings,
@@ -251,9 +275,12 @@ fn secret<'a>(receiver: &Receiver, inputs: &'a Inputs<'_>) -> Result<&'a Secret,
         .map(|r| r.name.clone())
         .unwrap_or_default();
     let namespace = receiver.metadata.namespace.clone();
-    inputs.secrets.get(&(namespace.clone(), name.clone())).ok_or_else(|| {
+    let key = (namespace.clone(), name.clone());
+    inputs.secrets.get(&key).ok_or_else(|| {
+        let error = inputs.secret_errors.get(&key).cloned();
+        let error = error.unwrap_or_else(|| format!("Secret {name:?} not found"));
         condition::token_not_found(&format!(
-            "unable to read token from secret '{namespace}/{name}' error: Secret {name:?} not found"
+            "unable to read token from secret '{namespace}/{name}' error: {error}"
         ))
     })
 }
@@ -457,11 +484,11 @@ fn google(
 }
 
 /// What nc finds out only when a hook comes.
-fn static_errors(receiver: &Receiver) -> Vec<String> {
+fn static_errors(receiver: &Receiver, reach: &Reach) -> Vec<String> {
     let entries = receiver.spec.resources.iter().enumerate();
     entries
         .filter_map(|(i, entry)| {
-            let error = crate::trigger::select::static_error(entry)?;
+            let error = select::static_error(entry, &receiver.metadata.namespace, reach)?;
             Some(format!("resources[{i}]: {error}"))
         })
         .collect()

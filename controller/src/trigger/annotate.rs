@@ -59,6 +59,20 @@ pub enum RequestError {
     /// There is no such object.
     #[error("not found")]
     NotFound,
+    /// There is no such kind in that version.
+    #[error(
+        "the API server does not serve this kind; is its apiVersion right, and its CRD installed"
+    )]
+    NotServed,
+    /// We may not.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+    /// The API server is away, or has too much to do.
+    #[error("the API server is not available: {0}")]
+    Unavailable(String),
+    /// The API server did not take the request.
+    #[error("refused: {0}")]
+    Refused(String),
     /// It took too long.
     #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
@@ -83,7 +97,13 @@ impl Outcome {
 
     /// Whether the sender may try again.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Deadline | Self::Failed(RequestError::Timeout))
+        match self {
+            Self::Deadline => true,
+            Self::Done => false,
+            Self::Failed(error) => {
+                matches!(error, RequestError::Timeout | RequestError::Unavailable(_))
+            }
+        }
     }
 
     /// A word for metrics.
@@ -91,6 +111,10 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Failed(RequestError::NotFound) => "not_found",
+            Self::Failed(RequestError::NotServed) => "not_served",
+            Self::Failed(RequestError::Forbidden(_)) => "forbidden",
+            Self::Failed(RequestError::Unavailable(_)) => "unavailable",
+            Self::Failed(RequestError::Refused(_)) => "refused",
             Self::Failed(RequestError::Timeout) => "timeout",
             Self::Deadline => "deadline",
         }

@@ -20,7 +20,7 @@ use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
 use crate::signature::Ring;
 use crate::trigger::annotate::{Annotator, Requester};
-use crate::trigger::select;
+use crate::trigger::select::{self, Reach};
 
 /// Delivers admitted hooks.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Deliverer<R> {
     metrics: Arc<Metrics>,
     activities: Arc<Activities>,
     replays: Mutex<ReplayMemory>,
-    no_cross_namespace_refs: bool,
+    reach: Reach,
 }
 
 /// What the sender is told.
@@ -51,14 +51,14 @@ impl<R: Requester> Deliverer<R> {
         annotator: Annotator<R>,
         metrics: Arc<Metrics>,
         activities: Arc<Activities>,
-        no_cross_namespace_refs: bool,
+        reach: Reach,
     ) -> Self {
         Self {
             annotator,
             metrics,
             activities,
             replays: Mutex::default(),
-            no_cross_namespace_refs,
+            reach,
         }
     }
 
@@ -147,15 +147,21 @@ impl<R: Requester> Deliverer<R> {
     ) -> Outcome {
         // Filters may take milliseconds over large lists: the other hooks go on meanwhile.
         let selected = if plan.has_filters() {
-            tokio::task::block_in_place(|| {
-                selected(plan, current, prepared, self.no_cross_namespace_refs)
-            })
+            tokio::task::block_in_place(|| selected(plan, current, prepared, &self.reach))
         } else {
-            selected(plan, current, prepared, self.no_cross_namespace_refs)
+            selected(plan, current, prepared, &self.reach)
         };
         for error in &selected.errors {
             self.metrics.requested("not_selected");
             tracing::error!(receiver = plan.name, error, "failed to select resources");
+        }
+        for error in &selected.later {
+            self.metrics.requested("not_listed");
+            tracing::error!(
+                receiver = plan.name,
+                error,
+                "resources can't be selected yet"
+            );
         }
         let interval = plan.settings.trigger_interval;
         let outcomes = self
@@ -163,7 +169,7 @@ impl<R: Requester> Deliverer<R> {
             .trigger(&selected.resources, interval, arrived)
             .await;
         let mut failed = !selected.errors.is_empty();
-        let mut later = false;
+        let mut later = !selected.later.is_empty();
         for (resource, outcome) in selected.resources.iter().zip(&outcomes) {
             self.metrics.requested(outcome.category());
             if !outcome.is_done() {
@@ -172,7 +178,8 @@ impl<R: Requester> Deliverer<R> {
                 failed |= !outcome.is_temporary();
             }
         }
-        let text = describe(&selected.resources, &outcomes, &selected.errors);
+        let unselected = selected.errors.len() + selected.later.len();
+        let text = describe(&outcomes, unselected);
         self.activities.triggered(&plan.name, text, clock::now_ms());
         match (failed, later) {
             (true, _) => Outcome::Failed,
@@ -186,13 +193,9 @@ impl<R: Requester> Deliverer<R> {
     }
 }
 
-fn describe(
-    resources: &[ResourceRef],
-    outcomes: &[crate::trigger::annotate::Outcome],
-    errors: &[String],
-) -> String {
+fn describe(outcomes: &[crate::trigger::annotate::Outcome], unselected: usize) -> String {
     let done = outcomes.iter().filter(|outcome| outcome.is_done()).count();
-    format!("{done} of {} requested", resources.len() + errors.len())
+    format!("{done} of {} requested", outcomes.len() + unselected)
 }
 
 /// What filters see of a hook.
@@ -250,24 +253,22 @@ pub struct Selected {
     pub resources: Vec<ResourceRef>,
     /// One for each entry or object that failed.
     pub errors: Vec<String>,
+    /// One for each entry whose objects have not been listed yet.
+    pub later: Vec<String>,
 }
 
 /// Selects the resources of a hook.
-pub fn selected(
-    plan: &Plan,
-    current: &Compiled,
-    prepared: &Prepared,
-    no_cross_namespace_refs: bool,
-) -> Selected {
+pub fn selected(plan: &Plan, current: &Compiled, prepared: &Prepared, reach: &Reach) -> Selected {
     let request = match &prepared.request {
         Ok(request) => request,
         Err(error) => {
             return Selected {
-                resources: Vec::new(),
                 errors: vec![error.clone()],
+                ..Selected::default()
             };
         }
     };
+    let objects = current.snapshot.objects.load();
     let mut selected = Selected::default();
     for (entry, filter) in &plan.resources {
         let filters: Vec<_> = plan.resource_filter.iter().chain(filter).collect();
@@ -290,15 +291,10 @@ pub fn selected(
         } else {
             Some(&matches)
         };
-        let found = select::select(
-            entry,
-            &plan.namespace,
-            no_cross_namespace_refs,
-            &current.snapshot,
-            matches,
-        );
+        let found = select::select(entry, &plan.namespace, reach, &objects, matches);
         selected.resources.extend(found.resources);
         selected.errors.extend(found.errors);
+        selected.later.extend(found.later);
     }
     selected.resources.sort();
     selected.resources.dedup();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::receiver::{RESOURCE_KINDS, ResourceSpec};
 use crate::api::reference::ResourceRef;
-use crate::objects::{ObjectRecord, Snapshot};
+use crate::objects::{ObjectRecord, Objects, Pending, Scope};
 
 /// Whether an object passes the filters, or why that can't be told.
 pub type Filter<'a> = dyn Fn(&ObjectRecord) -> Result<bool, String> + 'a;
@@ -16,6 +16,30 @@ pub struct Selection {
     pub resources: Vec<ResourceRef>,
     /// What stood in the way.
     pub errors: Vec<String>,
+    /// What could not be told yet.
+    pub later: Vec<String>,
+}
+
+/// Where a Receiver's resources may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Not outside the Receiver's namespace.
+    pub no_cross_namespace_refs: bool,
+    /// In this namespace only.
+    pub only_namespace: Option<String>,
+}
+
+impl Reach {
+    /// What is wrong with a resource in `namespace`, named by a Receiver in `home`.
+    fn refusal(&self, namespace: &str, home: &str) -> Option<String> {
+        if self.no_cross_namespace_refs && namespace != home {
+            return Some("cross-namespace references are not allowed".to_owned());
+        }
+        let only = self.only_namespace.as_deref()?;
+        (only != namespace).then(|| {
+            format!("namespace {namespace:?} is not watched, as --watch-all-namespaces is false")
+        })
+    }
 }
 
 /// Selects the resources of one entry. A named one without a filter is not looked up: whether it is
@@ -23,38 +47,32 @@ pub struct Selection {
 pub fn select(
     entry: &ResourceSpec,
     receiver_namespace: &str,
-    no_cross_namespace_refs: bool,
-    snapshot: &Snapshot,
+    reach: &Reach,
+    objects: &Objects,
     filter: Option<&Filter<'_>>,
 ) -> Selection {
-    let namespace = entry.namespace.as_deref().unwrap_or(receiver_namespace);
-    if no_cross_namespace_refs && namespace != receiver_namespace {
-        return failed(entry, "cross-namespace references are not allowed");
-    }
-    if let Some(error) = static_error(entry) {
+    if let Some(error) = static_error(entry, receiver_namespace, reach) {
         return failed(entry, &error);
     }
-    let resource = |name: &str| ResourceRef {
-        api_version: api_version(entry).unwrap_or_default().to_owned(),
-        kind: entry.kind.clone(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
+    let scope = scope(entry, receiver_namespace);
+    let needs_list = entry.name == "*" || filter.is_some();
+    if let Some(pending) = objects.pending.get(&scope).filter(|_| needs_list) {
+        return not_listed(&scope, pending);
+    }
     let mut selection = Selection::default();
     match (entry.name.as_str(), filter) {
         ("*", filter) => {
             let labels = entry.match_labels.clone().unwrap_or_default();
-            let probe = resource("");
-            for (reference, record) in &snapshot.objects {
-                if is_of(reference, &probe) && has_labels(record, &labels) {
+            for (reference, record) in &objects.records {
+                if is_in(reference, &scope) && has_labels(record, &labels) {
                     selection.add(reference.clone(), record, filter);
                 }
             }
         }
-        (name, None) => selection.resources.push(resource(name)),
+        (name, None) => selection.resources.push(scope.resource(name)),
         (name, Some(filter)) => {
-            let reference = resource(name);
-            match snapshot.objects.get(&reference) {
+            let reference = scope.resource(name);
+            match objects.records.get(&reference) {
                 Some(record) => selection.add(reference, record, Some(filter)),
                 None => selection.errors.push(format!("{reference}: not found")),
             }
@@ -63,8 +81,29 @@ pub fn select(
     selection
 }
 
+/// The kind and namespace of an entry's resources.
+pub fn scope(entry: &ResourceSpec, receiver_namespace: &str) -> Scope {
+    Scope {
+        api_version: api_version(entry).unwrap_or_default().to_owned(),
+        kind: entry.kind.clone(),
+        namespace: entry
+            .namespace
+            .as_deref()
+            .unwrap_or(receiver_namespace)
+            .to_owned(),
+    }
+}
+
 /// What is wrong with an entry whatever hook comes.
-pub fn static_error(entry: &ResourceSpec) -> Option<String> {
+pub fn static_error(
+    entry: &ResourceSpec,
+    receiver_namespace: &str,
+    reach: &Reach,
+) -> Option<String> {
+    let namespace = entry.namespace.as_deref().unwrap_or(receiver_namespace);
+    if let Some(refusal) = reach.refusal(namespace, receiver_namespace) {
+        return Some(refusal);
+    }
     if entry.name == "*" && entry.match_labels.is_none() {
         return Some("matchLabels field not set when using wildcard '*' as name".to_owned());
     }
@@ -88,10 +127,24 @@ impl Selection {
 }
 
 fn failed(entry: &ResourceSpec, error: &str) -> Selection {
-    let errors = vec![format!("{}/{}: {error}", entry.kind, entry.name)];
     Selection {
-        resources: Vec::new(),
-        errors,
+        errors: vec![format!("{}/{}: {error}", entry.kind, entry.name)],
+        ..Selection::default()
+    }
+}
+
+fn not_listed(scope: &Scope, pending: &Pending) -> Selection {
+    let text = vec![format!("{scope}: not listed: {}", pending.message)];
+    if pending.is_temporary {
+        Selection {
+            later: text,
+            ..Selection::default()
+        }
+    } else {
+        Selection {
+            errors: text,
+            ..Selection::default()
+        }
     }
 }
 
@@ -108,10 +161,10 @@ fn api_version(entry: &ResourceSpec) -> Option<&str> {
     })
 }
 
-fn is_of(reference: &ResourceRef, probe: &ResourceRef) -> bool {
-    reference.api_version == probe.api_version
-        && reference.kind == probe.kind
-        && reference.namespace == probe.namespace
+fn is_in(reference: &ResourceRef, scope: &Scope) -> bool {
+    reference.api_version == scope.api_version
+        && reference.kind == scope.kind
+        && reference.namespace == scope.namespace
 }
 
 fn has_labels(record: &ObjectRecord, labels: &BTreeMap<String, String>) -> bool {
@@ -122,6 +175,8 @@ fn has_labels(record: &ObjectRecord, labels: &BTreeMap<String, String>) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
@@ -138,21 +193,23 @@ mod tests {
         }
     }
 
-    fn snapshot(objects: &[(&str, &str, &str)]) -> Snapshot {
-        let record = |label: &str| ObjectRecord {
-            metadata: ObjectMeta {
-                labels: BTreeMap::from([("app".to_owned(), label.to_owned())]),
-                ..ObjectMeta::default()
-            },
-            json: json!({"label": label}),
+    fn objects(objects: &[(&str, &str, &str)]) -> Objects {
+        let record = |label: &str| {
+            Arc::new(ObjectRecord {
+                metadata: ObjectMeta {
+                    labels: BTreeMap::from([("app".to_owned(), label.to_owned())]),
+                    ..ObjectMeta::default()
+                },
+                json: json!({"label": label}),
+            })
         };
         let objects = objects.iter();
-        let objects = objects
+        let records = objects
             .map(|(ns, name, label)| (reference(ns, name), record(label)))
             .collect();
-        Snapshot {
-            objects,
-            ..Snapshot::default()
+        Objects {
+            records,
+            ..Objects::default()
         }
     }
 
@@ -173,79 +230,150 @@ mod tests {
     fn chosen(resources: Vec<ResourceRef>) -> Selection {
         Selection {
             resources,
-            errors: Vec::new(),
+            ..Selection::default()
         }
     }
 
     fn error(text: &str) -> Selection {
         Selection {
-            resources: Vec::new(),
             errors: vec![text.to_owned()],
+            ..Selection::default()
         }
     }
 
     #[test]
     fn a_name_is_taken_without_a_look_and_its_labels_do_not_count() {
         let entry = entry("app", Some(&[("no", "match")]));
-        let got = select(&entry, "ns", false, &Snapshot::default(), None);
+        let got = select(&entry, "ns", &Reach::default(), &Objects::default(), None);
         assert_eq!(got, chosen(vec![reference("ns", "app")]));
     }
 
     #[test]
     fn a_wildcard_takes_what_its_labels_match_in_one_namespace() {
-        let all = snapshot(&[("ns", "a", "x"), ("ns", "b", "y"), ("other", "c", "x")]);
-        let got = select(&entry("*", Some(&[("app", "x")])), "ns", false, &all, None);
+        let all = objects(&[("ns", "a", "x"), ("ns", "b", "y"), ("other", "c", "x")]);
+        let got = select(
+            &entry("*", Some(&[("app", "x")])),
+            "ns",
+            &Reach::default(),
+            &all,
+            None,
+        );
         assert_eq!(got, chosen(vec![reference("ns", "a")]));
-        let got = select(&entry("*", Some(&[])), "ns", false, &all, None);
+        let got = select(&entry("*", Some(&[])), "ns", &Reach::default(), &all, None);
         assert_eq!(
             got,
             chosen(vec![reference("ns", "a"), reference("ns", "b")])
         );
-        let got = select(&entry("*", Some(&[("app", "z")])), "ns", false, &all, None);
+        let got = select(
+            &entry("*", Some(&[("app", "z")])),
+            "ns",
+            &Reach::default(),
+            &all,
+            None,
+        );
         assert_eq!(got, chosen(Vec::new()));
     }
 
     #[test]
     fn one_object_whose_filter_fails_leaves_the_others_alone() {
-        let all = snapshot(&[("ns", "a", "x"), ("ns", "b", "y"), ("ns", "c", "z")]);
+        let all = objects(&[("ns", "a", "x"), ("ns", "b", "y"), ("ns", "c", "z")]);
         let filter = |record: &ObjectRecord| match record.json["label"].as_str() {
             Some("x") => Ok(true),
             Some("y") => Err("no such key".to_owned()),
             _ => Ok(false),
         };
-        let got = select(&entry("*", Some(&[])), "ns", false, &all, Some(&filter));
+        let got = select(
+            &entry("*", Some(&[])),
+            "ns",
+            &Reach::default(),
+            &all,
+            Some(&filter),
+        );
         assert_eq!(got.resources, [reference("ns", "a")]);
         assert_eq!(got.errors, ["GitRepository/ns/b: no such key"]);
     }
 
     #[test]
     fn what_cannot_be_selected_says_why() {
-        let none = Snapshot::default();
+        let none = Objects::default();
+        let reach = Reach::default();
         let pass = |_: &ObjectRecord| Ok(true);
         assert_eq!(
-            select(&entry("app", None), "ns", false, &none, Some(&pass)),
+            select(&entry("app", None), "ns", &reach, &none, Some(&pass)),
             error("GitRepository/ns/app: not found")
         );
         assert_eq!(
-            select(&entry("*", None), "ns", false, &none, None),
+            select(&entry("*", None), "ns", &reach, &none, None),
             error("GitRepository/*: matchLabels field not set when using wildcard '*' as name")
         );
         let mut other = entry("app", None);
         other.kind = "HelmRelease".to_owned();
         assert_eq!(
-            select(&other, "ns", false, &none, None),
+            select(&other, "ns", &reach, &none, None),
             error("HelmRelease/app: apiVersion must be specified for kind \"HelmRelease\"")
         );
+        let strict = Reach {
+            no_cross_namespace_refs: true,
+            ..Reach::default()
+        };
         let mut cross = entry("app", None);
         cross.namespace = Some("other".to_owned());
         assert_eq!(
-            select(&cross, "ns", true, &none, None),
+            select(&cross, "ns", &strict, &none, None),
             error("GitRepository/app: cross-namespace references are not allowed")
         );
         cross.namespace = Some("ns".to_owned());
         assert_eq!(
-            select(&cross, "ns", true, &none, None),
+            select(&cross, "ns", &strict, &none, None),
             chosen(vec![reference("ns", "app")])
         );
+    }
+
+    #[test]
+    fn a_receiver_reaches_no_namespace_that_is_not_watched() {
+        let reach = Reach {
+            only_namespace: Some("ns".to_owned()),
+            ..Reach::default()
+        };
+        let mut entry = entry("app", None);
+        entry.namespace = Some("other".to_owned());
+        assert_eq!(
+            select(&entry, "ns", &reach, &Objects::default(), None),
+            error(
+                "GitRepository/app: namespace \"other\" is not watched, as --watch-all-namespaces is false"
+            )
+        );
+    }
+
+    #[test]
+    fn a_list_that_is_not_complete_selects_nothing_and_a_name_needs_no_list() {
+        let pending = |is_temporary| Objects {
+            pending: BTreeMap::from([(
+                scope(&entry("*", None), "ns"),
+                Pending {
+                    message: "the list is being read".to_owned(),
+                    is_temporary,
+                },
+            )]),
+            ..Objects::default()
+        };
+        let select = |name, is_temporary| {
+            let entry = entry(name, Some(&[]));
+            select(
+                &entry,
+                "ns",
+                &Reach::default(),
+                &pending(is_temporary),
+                None,
+            )
+        };
+        let text = "GitRepository/ns: not listed: the list is being read";
+        assert_eq!(select("*", false), error(text));
+        let later = Selection {
+            later: vec![text.to_owned()],
+            ..Selection::default()
+        };
+        assert_eq!(select("*", true), later);
+        assert_eq!(select("app", true), chosen(vec![reference("ns", "app")]));
     }
 }

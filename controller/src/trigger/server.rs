@@ -149,6 +149,9 @@ impl<R: Requester> HookServer<R> {
         arrived: Instant,
     ) -> Reply {
         let current = self.current.load_full();
+        if !current.is_complete {
+            return status_only(503, Some(1));
+        }
         let (head, mut body) = request.into_parts();
         let lender = Lender {
             peer: self.client(&head.headers, peer),

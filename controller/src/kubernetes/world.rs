@@ -1,0 +1,596 @@
+//! Everything that is known of the cluster, and what has to be read or watched to know more.
+//! Pure: steps go in; wants, a Snapshot and Lives come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::api::ApiError;
+use super::feed::{Listing, Step};
+use super::live::{Key, Live, Lives};
+use crate::api::receiver::Receiver;
+use crate::api::secret::Secret;
+use crate::objects::{LiveObjects, ObjectRecord, Objects, Pending, Problem, Scope, Snapshot};
+use crate::trigger::select::{self, Reach};
+
+/// Watches at once. Each is a connection to the API server.
+const MAX_SCOPES: usize = 500;
+/// A Secret that could not be read is tried again after this long at most, in milliseconds.
+const MAX_RETRY_MS: u64 = 30_000;
+
+/// A Receiver as the watch has it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) receiver: Arc<Receiver>,
+    pub(super) live: Arc<Live>,
+    pub(super) problem: Option<String>,
+}
+
+/// A Secret as the metadata watch has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecretVersion {
+    pub(super) version: String,
+    /// Whether its label says that its changes reconcile Receivers.
+    pub(super) is_watched: bool,
+}
+
+/// What is known of a Secret that a Receiver names.
+#[derive(Debug)]
+struct Known {
+    /// The version that the watch showed when it was read; empty if it showed none.
+    asked: String,
+    value: Value,
+    failures: u32,
+    /// When it is to be read again whatever the watch says, in milliseconds.
+    again_at: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Missing,
+    Read(Secret),
+    Failed(String),
+}
+
+/// Objects of one scope.
+#[derive(Debug)]
+struct Watched {
+    id: u64,
+    listing: Listing<Arc<ObjectRecord>>,
+}
+
+/// What has changed since the last flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dirty {
+    /// What Receivers ask for, or a Secret's value.
+    pub(super) snapshot: bool,
+    /// How Receivers stand.
+    pub(super) lives: bool,
+    /// What wildcards and filters look at.
+    pub(super) objects: bool,
+}
+
+/// Watches to be started and stopped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ScopeChanges {
+    pub(super) start: Vec<(Scope, u64)>,
+    pub(super) stop: Vec<u64>,
+}
+
+/// The cluster.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    reach: Reach,
+    receivers: Listing<Seen>,
+    secrets: Listing<SecretVersion>,
+    known: BTreeMap<Key, Known>,
+    reading: BTreeSet<Key>,
+    scopes: BTreeMap<Scope, Watched>,
+    refused: BTreeSet<Scope>,
+    last_id: u64,
+    objects: LiveObjects,
+    pub(super) dirty: Dirty,
+}
+
+impl World {
+    pub(super) fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            ..Self::default()
+        }
+    }
+
+    /// A step of the watch of Receivers.
+    pub(super) fn receivers(&mut self, step: Step<Seen>) {
+        let before = |world: &Self, key: &Key| {
+            let current = world.receivers.current()?;
+            current
+                .get(key)
+                .map(|seen| (seen.receiver.clone(), seen.problem.clone()))
+        };
+        let is_material = match &step {
+            Step::Set(seen) => {
+                before(self, &seen.live.key) != Some((seen.receiver.clone(), seen.problem.clone()))
+            }
+            Step::Complete | Step::Gone(_) => true,
+            Step::Begin | Step::Listed(_) | Step::Trouble(_) => false,
+        };
+        self.dirty.snapshot |= is_material;
+        self.dirty.lives |= is_material || matches!(step, Step::Set(_));
+        self.receivers
+            .apply(step.map(|seen| (seen.live.key.clone(), seen)));
+    }
+
+    /// A step of the metadata watch of Secrets.
+    pub(super) fn secrets(&mut self, step: Step<(Key, SecretVersion)>) {
+        match &step {
+            Step::Complete => self.dirty.lives = true,
+            Step::Set((key, _)) | Step::Gone((key, _)) => {
+                self.dirty.lives |= self.known.contains_key(key);
+            }
+            Step::Begin | Step::Listed(_) | Step::Trouble(_) => {}
+        }
+        self.secrets.apply(step);
+    }
+
+    /// A step of the watch of a scope. One from a watch that was stopped counts no more.
+    pub(super) fn objects(&mut self, scope: &Scope, id: u64, step: Step<(Key, Arc<ObjectRecord>)>) {
+        if let Some(watched) = self
+            .scopes
+            .get_mut(scope)
+            .filter(|watched| watched.id == id)
+        {
+            self.dirty.objects |= !matches!(step, Step::Begin | Step::Listed(_));
+            watched.listing.apply(step);
+        }
+    }
+
+    /// The Secrets to be read now, each with what [`Self::secret_read`] wants back.
+    pub(super) fn reads(&mut self, now_ms: u64) -> Vec<(Key, String)> {
+        let (Some(receivers), Some(secrets)) = (self.receivers.current(), self.secrets.current())
+        else {
+            return Vec::new();
+        };
+        let named: BTreeSet<Key> = receivers.values().filter_map(named_secret).collect();
+        self.known.retain(|key, _| named.contains(key));
+        let mut wanted = Vec::new();
+        for key in named.difference(&self.reading) {
+            let version = secrets.get(key).map(|meta| meta.version.clone());
+            let version = version.unwrap_or_default();
+            match self.known.get_mut(key) {
+                // The watch has seen it go.
+                Some(known) if version.is_empty() && !known.asked.is_empty() => {
+                    known.asked.clear();
+                    known.value = Value::Missing;
+                    known.again_at = None;
+                    self.dirty.snapshot = true;
+                }
+                Some(known)
+                    if known.asked == version && known.again_at.is_none_or(|at| at > now_ms) => {}
+                Some(_) | None => wanted.push((key.clone(), version)),
+            }
+        }
+        self.reading
+            .extend(wanted.iter().map(|(key, _)| key.clone()));
+        wanted
+    }
+
+    /// A Secret was read, or could not be. What was known stays where the API server is away; where
+    /// we may not read it any more, it is not to be believed any more.
+    pub(super) fn secret_read(
+        &mut self,
+        key: &Key,
+        asked: String,
+        read: Result<Secret, ApiError>,
+        now_ms: u64,
+    ) {
+        self.reading.remove(key);
+        self.dirty.snapshot = true;
+        let before = self.known.remove(key);
+        let failures = before.as_ref().map_or(0, |known| known.failures);
+        let again_at = |failures: u32| {
+            let wait = 1_000_u64 << failures.min(5);
+            Some(now_ms.saturating_add(wait.min(MAX_RETRY_MS)))
+        };
+        let (value, is_failed) = match (read, before.map(|known| known.value)) {
+            (Ok(secret), _) => (Value::Read(secret), false),
+            (Err(ApiError::NotFound(_)), _) => (Value::Missing, false),
+            (Err(ApiError::Unavailable(_) | ApiError::Timeout), Some(Value::Read(secret))) => {
+                (Value::Read(secret), true)
+            }
+            (Err(error), _) => (Value::Failed(error.to_string()), true),
+        };
+        let known = Known {
+            asked,
+            value,
+            failures: if is_failed { failures + 1 } else { 0 },
+            again_at: is_failed.then(|| again_at(failures)).flatten(),
+        };
+        self.known.insert(key.clone(), known);
+    }
+
+    /// Which watches wildcards and filters need now, as changes.
+    pub(super) fn scope_changes(&mut self) -> ScopeChanges {
+        let Some(receivers) = self.receivers.current() else {
+            return ScopeChanges::default();
+        };
+        let mut wanted: BTreeSet<Scope> = BTreeSet::new();
+        for seen in receivers.values() {
+            wanted.extend(scopes(&seen.receiver, &self.reach));
+        }
+        let mut changes = ScopeChanges::default();
+        self.scopes.retain(|scope, watched| {
+            let stays = wanted.contains(scope);
+            if !stays {
+                changes.stop.push(watched.id);
+            }
+            stays
+        });
+        self.refused.clear();
+        for scope in wanted {
+            if self.scopes.contains_key(&scope) {
+                continue;
+            }
+            if self.scopes.len() >= MAX_SCOPES {
+                self.refused.insert(scope);
+                continue;
+            }
+            self.last_id += 1;
+            let (id, listing) = (self.last_id, Listing::default());
+            self.scopes.insert(scope.clone(), Watched { id, listing });
+            changes.start.push((scope, id));
+        }
+        self.dirty.objects |= changes != ScopeChanges::default();
+        changes
+    }
+
+    /// Whether anything waits to be told.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty != Dirty::default()
+    }
+
+    /// Whether there is a complete picture to be told.
+    pub(super) fn is_complete(&self) -> bool {
+        let Some(receivers) = self.receivers.current() else {
+            return false;
+        };
+        self.secrets.current().is_some()
+            && receivers
+                .values()
+                .filter_map(named_secret)
+                .all(|key| self.known.contains_key(&key))
+    }
+
+    /// Brings the objects up to date.
+    pub(super) fn store_objects(&self) {
+        let mut objects = Objects::default();
+        for (scope, watched) in &self.scopes {
+            match watched.listing.current() {
+                Some(records) => {
+                    let records = records.iter();
+                    objects.records.extend(
+                        records.map(|((_, name), record)| (scope.resource(name), record.clone())),
+                    );
+                }
+                None => {
+                    let pending = pending(watched.listing.trouble());
+                    objects.pending.insert(scope.clone(), pending);
+                }
+            }
+        }
+        for scope in &self.refused {
+            let pending = Pending {
+                message: format!("more than {MAX_SCOPES} lists would have to be watched"),
+                is_temporary: false,
+            };
+            objects.pending.insert(scope.clone(), pending);
+        }
+        self.objects.store(objects);
+    }
+
+    /// The Receivers whose Secrets have been looked at, and those Secrets.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            objects: self.objects.clone(),
+            ..Snapshot::default()
+        };
+        for seen in self.served() {
+            if let Some(message) = &seen.problem {
+                let (namespace, name) = &seen.live.key;
+                snapshot.problems.push(Problem {
+                    file: format!("Receiver {namespace}/{name}"),
+                    document: 0,
+                    message: message.clone(),
+                });
+            }
+            snapshot.receivers.push(seen.receiver.clone());
+        }
+        for (key, known) in &self.known {
+            match &known.value {
+                Value::Missing => {}
+                Value::Read(secret) => {
+                    snapshot.secrets.insert(key.clone(), secret.clone());
+                }
+                Value::Failed(message) => {
+                    snapshot.secret_errors.insert(key.clone(), message.clone());
+                }
+            }
+        }
+        snapshot
+    }
+
+    /// How the same Receivers stand.
+    pub(super) fn lives(&self) -> Lives {
+        let receivers = self
+            .served()
+            .map(|seen| (seen.live.key.clone(), seen.live.clone()))
+            .collect();
+        let secrets = self.secrets.current().into_iter().flatten();
+        let watched_secrets = secrets
+            .filter(|(key, meta)| meta.is_watched && self.known.contains_key(*key))
+            .map(|(key, meta)| (key.clone(), meta.version.clone()))
+            .collect();
+        Lives {
+            receivers,
+            watched_secrets,
+        }
+    }
+
+    /// A Receiver whose Secret has not been looked at yet is as one that has not come yet: whether
+    /// it is ready can't be told.
+    fn served(&self) -> impl Iterator<Item = &Seen> {
+        let receivers = self.receivers.current().into_iter().flatten();
+        receivers
+            .map(|(_, seen)| seen)
+            .filter(|seen| named_secret(seen).is_none_or(|key| self.known.contains_key(&key)))
+    }
+}
+
+fn named_secret(seen: &Seen) -> Option<Key> {
+    let name = seen.live.secret.clone()?;
+    Some((seen.live.key.0.clone(), name))
+}
+
+/// The lists that a Receiver's wildcards and filters look at.
+fn scopes(receiver: &Receiver, reach: &Reach) -> Vec<Scope> {
+    // What is not valid is never selected from, and may not get into a URL.
+    if receiver.validate(true).is_err() {
+        return Vec::new();
+    }
+    let namespace = &receiver.metadata.namespace;
+    let is_set = |filter: &Option<String>| filter.as_ref().is_some_and(|text| !text.is_empty());
+    let has_filter = is_set(&receiver.spec.resource_filter);
+    let entries = receiver.spec.resources.iter();
+    entries
+        .filter(|entry| entry.name == "*" || has_filter || is_set(&entry.filter))
+        .filter(|entry| select::static_error(entry, namespace, reach).is_none())
+        .map(|entry| select::scope(entry, namespace))
+        .collect()
+}
+
+fn pending(trouble: Option<&ApiError>) -> Pending {
+    let (message, is_temporary) = match trouble {
+        None => ("the list is being read".to_owned(), true),
+        Some(error @ (ApiError::Unavailable(_) | ApiError::Timeout | ApiError::Conflict(_))) => {
+            (error.to_string(), true)
+        }
+        Some(
+            error @ (ApiError::NotFound(_)
+            | ApiError::NotServed(_)
+            | ApiError::Forbidden(_)
+            | ApiError::Refused(_)),
+        ) => (error.to_string(), false),
+    };
+    Pending {
+        message,
+        is_temporary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::convert;
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        ("ns".to_owned(), name.to_owned())
+    }
+
+    fn seen(name: &str, version: &str, spec: serde_json::Value) -> Seen {
+        let metadata = json!({"name": name, "namespace": "ns", "resourceVersion": version});
+        let (receiver, live, problem) = convert::receiver(&metadata, json!({"spec": spec}));
+        Seen {
+            receiver: Arc::new(receiver),
+            live: Arc::new(live),
+            problem,
+        }
+    }
+
+    fn named(name: &str, secret: &str) -> Seen {
+        let spec = json!({"type": "generic", "secretRef": {"name": secret}, "resources": []});
+        seen(name, "1", spec)
+    }
+
+    fn meta(name: &str, version: &str) -> (Key, SecretVersion) {
+        let meta = SecretVersion {
+            version: version.to_owned(),
+            is_watched: true,
+        };
+        (key(name), meta)
+    }
+
+    /// A world with one Receiver and its Secret listed.
+    fn world() -> World {
+        let mut world = World::new(Reach::default());
+        for step in [Step::Begin, Step::Listed(named("app", "s")), Step::Complete] {
+            world.receivers(step);
+        }
+        for step in [Step::Begin, Step::Listed(meta("s", "5")), Step::Complete] {
+            world.secrets(step);
+        }
+        world
+    }
+
+    fn token(text: &str) -> Secret {
+        Secret::new([("token".to_owned(), text.as_bytes().to_vec())])
+    }
+
+    fn read(world: &mut World, result: Result<Secret, ApiError>) {
+        let wanted = world.reads(0);
+        assert_eq!(wanted.len(), 1, "{wanted:?}");
+        for (key, asked) in wanted {
+            world.secret_read(&key, asked, result.clone(), 0);
+        }
+    }
+
+    fn served(world: &World) -> Option<Vec<u8>> {
+        let snapshot = world.snapshot();
+        snapshot
+            .secrets
+            .get(&key("s"))?
+            .get("token")
+            .map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn nothing_is_complete_before_every_named_secret_was_looked_at() {
+        let mut world = World::new(Reach::default());
+        assert!(!world.is_complete());
+        world.receivers(Step::Begin);
+        world.receivers(Step::Listed(named("app", "s")));
+        world.receivers(Step::Complete);
+        assert!(!world.is_complete() && world.reads(0).is_empty());
+        world.secrets(Step::Begin);
+        world.secrets(Step::Complete);
+        assert!(!world.is_complete());
+        assert!(world.snapshot().receivers.is_empty());
+        // The watch of Secrets may be behind, so that one read makes sure.
+        assert_eq!(world.reads(0), [(key("s"), String::new())]);
+        assert_eq!(world.reads(0), [], "one read at a time");
+        let missing = ApiError::NotFound("no".to_owned());
+        world.secret_read(&key("s"), String::new(), Err(missing), 0);
+        assert!(world.is_complete());
+        assert_eq!(world.snapshot().receivers.len(), 1);
+        assert_eq!(
+            world.reads(u64::MAX),
+            [],
+            "a missing Secret is not read again"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_read_when_its_version_changes_and_not_else() {
+        let mut world = world();
+        read(&mut world, Ok(token("old")));
+        assert_eq!(served(&world).as_deref(), Some(&b"old"[..]));
+        assert_eq!(world.reads(0), []);
+        world.secrets(Step::Set(meta("other", "9")));
+        assert_eq!(world.reads(0), []);
+        world.secrets(Step::Set(meta("s", "6")));
+        read(&mut world, Ok(token("new")));
+        assert_eq!(served(&world).as_deref(), Some(&b"new"[..]));
+        assert_eq!(world.reads(0), []);
+        world.secrets(Step::Gone(meta("s", "7")));
+        assert_eq!(world.reads(0), []);
+        assert_eq!(served(&world), None);
+    }
+
+    #[test]
+    fn a_secret_stays_while_the_api_server_is_away_and_goes_when_it_is_denied() {
+        let mut world = world();
+        read(&mut world, Ok(token("old")));
+        world.secrets(Step::Set(meta("s", "6")));
+        read(&mut world, Err(ApiError::Timeout));
+        assert_eq!(served(&world).as_deref(), Some(&b"old"[..]));
+        assert_eq!(world.reads(999), []);
+        assert_eq!(
+            world.reads(1_000).len(),
+            1,
+            "it is tried again after a second"
+        );
+        let denied = ApiError::Forbidden("denied".to_owned());
+        world.secret_read(&key("s"), "6".to_owned(), Err(denied), 1_000);
+        assert_eq!(served(&world), None);
+        assert_eq!(world.snapshot().secret_errors[&key("s")], "denied");
+    }
+
+    #[test]
+    fn a_status_is_not_a_change_of_what_a_receiver_asks_for() {
+        let mut world = world();
+        read(&mut world, Ok(token("t")));
+        world.dirty = Dirty::default();
+        let spec = json!({"type": "generic", "secretRef": {"name": "s"}, "resources": []});
+        world.receivers(Step::Set(seen("app", "2", spec)));
+        let lives_only = Dirty {
+            lives: true,
+            ..Dirty::default()
+        };
+        assert_eq!(world.dirty, lives_only);
+        let spec = json!({"type": "github", "secretRef": {"name": "s"}, "resources": []});
+        world.receivers(Step::Set(seen("app", "3", spec)));
+        assert!(world.dirty.snapshot);
+    }
+
+    fn with_resources(resources: serde_json::Value) -> World {
+        let mut world = World::new(Reach::default());
+        let spec = json!({"type": "generic", "secretRef": {"name": "s"}, "resources": resources});
+        world.receivers(Step::Begin);
+        world.receivers(Step::Listed(seen("app", "1", spec)));
+        world.receivers(Step::Complete);
+        world
+    }
+
+    #[test]
+    fn only_wildcards_and_filters_are_watched() {
+        let mut world = with_resources(json!([
+            {"kind": "GitRepository", "name": "named"},
+            {"kind": "Bucket", "name": "*", "matchLabels": {}},
+            {"kind": "HelmChart", "name": "chart", "filter": "true", "namespace": "other"},
+            {"kind": "Bucket", "name": "*"},
+        ]));
+        let changes = world.scope_changes();
+        let started: Vec<_> = changes.start.iter().map(|(s, _)| s.to_string()).collect();
+        assert_eq!(started, ["Bucket/ns", "HelmChart/other"]);
+        assert_eq!(world.scope_changes(), ScopeChanges::default());
+        world.receivers(Step::Gone(named("app", "s")));
+        assert_eq!(world.scope_changes().stop.len(), 2);
+    }
+
+    #[test]
+    fn a_hostile_version_is_never_watched() {
+        let mut world = with_resources(json!([
+            {"apiVersion": "a/../../api/v1", "kind": "Bucket", "name": "*", "matchLabels": {}},
+        ]));
+        assert_eq!(world.scope_changes(), ScopeChanges::default());
+    }
+
+    #[test]
+    fn a_scope_is_pending_until_its_list_is_complete() {
+        let mut world = with_resources(json!([{"kind": "Bucket", "name": "*", "matchLabels": {}}]));
+        let (scope, id) = world.scope_changes().start.remove(0);
+        world.store_objects();
+        let objects = world.objects.load();
+        assert!(objects.pending[&scope].is_temporary);
+        let denied = ApiError::Forbidden("denied".to_owned());
+        world.objects(&scope, id, Step::Trouble(denied));
+        world.store_objects();
+        let pending = world.objects.load().pending[&scope].clone();
+        assert_eq!(
+            (pending.message.as_str(), pending.is_temporary),
+            ("denied", false)
+        );
+        let metadata = json!({"name": "b", "namespace": "ns"});
+        let (name, record) = convert::record(&scope, metadata);
+        let item = (key(&name), Arc::new(record));
+        for step in [Step::Begin, Step::Listed(item.clone()), Step::Complete] {
+            world.objects(&scope, id, step);
+        }
+        world.objects(&scope, id + 1, Step::Gone(item));
+        world.store_objects();
+        let objects = world.objects.load();
+        assert!(objects.pending.is_empty());
+        let names: Vec<_> = objects.records.keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["Bucket/ns/b"], "a stopped watch counts no more");
+    }
+}
