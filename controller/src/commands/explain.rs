@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hook::gate::{Decision, Step, Verdict};
@@ -13,9 +14,12 @@ use serde_json::Value;
 
 use super::{AnyError, print};
 use crate::control::{self, Ask};
+use crate::kubernetes::{self, WatchSettings};
 use crate::manifests;
+use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options};
 use crate::receiver::jwks::IssuerKeys;
+use crate::receiver::labels::Selector;
 use crate::trigger::deliver::{self, Prepared};
 use crate::trigger::select::Reach;
 use crate::trigger::server::{Ledgers, Lender};
@@ -37,15 +41,19 @@ enum What {
 /// Say step by step what would happen to a captured request, and why. Prints no secret and no path
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The file holds the request as HTTP/1.1 has it: request line, headers, an empty line, the body.\n\nExample:\n  hookgate explain request captured.http --manifests ./manifests\n\nExit code 0 whatever the verdict: it is the answer."
+    after_help = "The file holds the request as HTTP/1.1 has it: request line, headers, an empty line, the body.\n\nExamples:\n  hookgate explain request captured.http\n  hookgate explain request captured.http --manifests ./manifests\n\nExit code 0 whatever the verdict: it is the answer."
 )]
 struct RequestArgs {
     /// File with the request; `-` for stdin
     file: PathBuf,
 
-    /// Folder of manifests
+    /// Folder of manifests, in place of a cluster
     #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
+    manifests: Option<PathBuf>,
+
+    /// Configuration of the cluster to read, where hookgate does not run in it
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
 
     /// The client's address
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -105,14 +113,14 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
     let mut bytes = super::sign::read_file(&args.file, MAX_FILE)?;
     lower_names(&mut bytes);
     let captured = Captured::parse(&bytes)?;
-    let snapshot = manifests::read(&args.manifests)?;
+    let snapshot = snapshot(args)?;
     let mut story = Story::default();
     for problem in &snapshot.problems {
         story.say("manifests", &problem.to_string());
     }
     let keys = issuer_keys(args, &snapshot)?;
     let options = default_options(reach(args))?;
-    let compiled = publish::compile(Arc::new(snapshot), &keys, &options, &[]);
+    let compiled = publish::compile(snapshot, &keys, &options, &[]);
     let now_ms = args
         .at
         .map_or_else(clock::now_ms, |seconds| seconds.saturating_mul(1000));
@@ -120,10 +128,36 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
     Ok(story.0)
 }
 
+/// How long the cluster may take to be read.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn snapshot(args: &RequestArgs) -> Result<Arc<Snapshot>, AnyError> {
+    if let Some(folder) = &args.manifests {
+        return Ok(Arc::new(manifests::read(folder)?));
+    }
+    // The process may have one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let api = kubernetes::connect(args.kubeconfig.as_deref()).await?;
+        let settings = WatchSettings {
+            reach: reach(args),
+            configs: Selector::default(),
+        };
+        let read = kubernetes::snapshot(api, settings, PATIENCE).await;
+        read.ok_or_else(|| {
+            let seconds = PATIENCE.as_secs();
+            format!("the cluster's Receivers and Secrets could not be read within {seconds} s; may you list and get them?").into()
+        })
+    })
+}
+
 /// The flags' defaults, without an own list of them.
 fn default_options(reach: Reach) -> Result<Options, AnyError> {
     use clap::Parser as _;
-    let args = args::RunArgs::try_parse_from(["run", "--manifests=."])?;
+    let args = args::RunArgs::try_parse_from(["run"])?;
     Ok(crate::run::options(&args, reach))
 }
 
@@ -136,7 +170,7 @@ fn reach(args: &RequestArgs) -> Reach {
 
 fn issuer_keys(
     args: &RequestArgs,
-    snapshot: &crate::objects::Snapshot,
+    snapshot: &Snapshot,
 ) -> Result<BTreeMap<String, Arc<IssuerKeys>>, AnyError> {
     let Some(path) = &args.jwks else {
         return Ok(BTreeMap::new());

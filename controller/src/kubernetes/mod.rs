@@ -33,4 +33,4 @@ pub use self::elect::{Election, elect};
 pub use self::lease::Terms;
 pub use self::live::{Condition, Key, Live, LiveStatus, Lives};
 pub use self::requester::KubernetesRequester;
-pub use self::watch::{WatchSettings, Watched, watch};
+pub use self::watch::{WatchSettings, Watched, snapshot, watch};

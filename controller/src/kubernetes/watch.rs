@@ -11,7 +11,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta}
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::api::{Api, ApiError, path};
 use super::convert;
@@ -75,6 +75,29 @@ pub fn watch(api: Api, settings: WatchSettings, stop: watch::Receiver<bool>) -> 
         snapshots: watched_snapshots,
         lives: watched_lives,
     }
+}
+
+/// Reads everything once, waiting for lists that are still being read for `patience` at most; `None`
+/// if there is no complete picture by then.
+pub async fn snapshot(
+    api: Api,
+    settings: WatchSettings,
+    patience: Duration,
+) -> Option<Arc<Snapshot>> {
+    let (stop, stopped) = watch::channel(false);
+    let mut watched = watch(api, settings, stopped);
+    let deadline = Instant::now() + patience;
+    let first = watched.snapshots.wait_for(Option::is_some);
+    let snapshot = timeout_at(deadline, first).await.ok()?.ok()?.clone()?;
+    let is_listing = || {
+        let objects = snapshot.objects.load();
+        objects.pending.values().any(|pending| pending.is_temporary)
+    };
+    while is_listing() && Instant::now() < deadline {
+        sleep(QUIET).await;
+    }
+    let _ = stop.send(true);
+    Some(snapshot)
 }
 
 /// What happens to the World.
@@ -306,16 +329,25 @@ async fn read(
     let Ok(_permit) = reads.acquire().await else {
         return;
     };
-    let read = read_secret(&api, &key).await;
+    let (asked, read) = match read_secret(&api, &key).await {
+        // The watch had not shown it, but will.
+        Ok((secret, version)) if asked.is_empty() => (version, Ok(secret)),
+        Ok((secret, _)) => (asked, Ok(secret)),
+        Err(error) => (asked, Err(error)),
+    };
     send(messages, Message::Read(key, asked, read)).await;
 }
 
-async fn read_secret(api: &Api, (namespace, name): &Key) -> Result<Secret, ApiError> {
+/// A Secret and its version.
+async fn read_secret(api: &Api, (namespace, name): &Key) -> Result<(Secret, String), ApiError> {
     let path = path("v1", namespace, "secrets", name)
         .filter(|_| !name.is_empty())
         .ok_or_else(|| ApiError::NotFound(format!("{name:?} is not the name of a Secret")))?;
     let object = api.get(&path).await?;
-    convert::secret(object).map_err(ApiError::Refused)
+    let version = object["metadata"]["resourceVersion"].as_str();
+    let version = version.unwrap_or_default().to_owned();
+    let secret = convert::secret(object).map_err(ApiError::Refused)?;
+    Ok((secret, version))
 }
 
 /// Watches the objects of a scope.

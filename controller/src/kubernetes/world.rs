@@ -33,19 +33,22 @@ pub(super) struct SecretVersion {
     pub(super) is_watched: bool,
 }
 
-/// What is known of a Secret that a Receiver names.
-#[derive(Debug)]
+/// What is known of a Secret that a Receiver names; by default, that there is none.
+#[derive(Debug, Default)]
 struct Known {
-    /// The version that the watch showed when it was read; empty if it showed none.
+    /// The version that was read; empty if there was none.
     asked: String,
+    /// Whether the watch has shown it, so that the watch will show it go.
+    is_watched: bool,
     value: Value,
     failures: u32,
     /// When it is to be read again whatever the watch says, in milliseconds.
     again_at: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Value {
+    #[default]
     Missing,
     Read(Secret),
     Failed(String),
@@ -123,7 +126,13 @@ impl World {
     /// A step of the metadata watch of Secrets.
     pub(super) fn secrets(&mut self, step: Step<(Key, SecretVersion)>) {
         match &step {
-            Step::Complete => self.dirty.lives = true,
+            Step::Complete => {
+                self.dirty.lives = true;
+                // What a complete list does not show is gone.
+                for known in self.known.values_mut() {
+                    known.is_watched = true;
+                }
+            }
             Step::Set((key, _)) | Step::Gone((key, _)) => {
                 self.dirty.lives |= self.known.contains_key(key);
             }
@@ -156,16 +165,17 @@ impl World {
         for key in named.difference(&self.reading) {
             let version = secrets.get(key).map(|meta| meta.version.clone());
             let version = version.unwrap_or_default();
+            let is_due = |known: &Known| known.again_at.is_some_and(|at| at <= now_ms);
             match self.known.get_mut(key) {
-                // The watch has seen it go.
-                Some(known) if version.is_empty() && !known.asked.is_empty() => {
-                    known.asked.clear();
-                    known.value = Value::Missing;
-                    known.again_at = None;
+                Some(known) if version.is_empty() && known.is_watched => {
+                    // The watch has seen it go.
                     self.dirty.snapshot = true;
+                    *known = Known::default();
                 }
-                Some(known)
-                    if known.asked == version && known.again_at.is_none_or(|at| at > now_ms) => {}
+                Some(known) if version.is_empty() && !is_due(known) => {}
+                Some(known) if known.asked == version && !is_due(known) => {
+                    known.is_watched = !version.is_empty();
+                }
                 Some(_) | None => wanted.push((key.clone(), version)),
             }
         }
@@ -174,7 +184,7 @@ impl World {
         wanted
     }
 
-    /// A Secret was read, or could not be. What was known stays where the API server is away; where
+    /// A Secret was read, in the version `asked`, or could not be. What was known stays where the API server is away; where
     /// we may not read it any more, it is not to be believed any more.
     pub(super) fn secret_read(
         &mut self,
@@ -199,7 +209,9 @@ impl World {
             }
             (Err(error), _) => (Value::Failed(error.to_string()), true),
         };
+        let shown = self.secrets.current().and_then(|secrets| secrets.get(key));
         let known = Known {
+            is_watched: shown.is_some(),
             asked,
             value,
             failures: if is_failed { failures + 1 } else { 0 },
@@ -492,6 +504,21 @@ mod tests {
         assert_eq!(served(&world).as_deref(), Some(&b"new"[..]));
         assert_eq!(world.reads(0), []);
         world.secrets(Step::Gone(meta("s", "7")));
+        assert_eq!(world.reads(0), []);
+        assert_eq!(served(&world), None);
+    }
+
+    #[test]
+    fn a_secret_that_was_read_before_the_watch_showed_it_is_read_once() {
+        let mut world = world();
+        world.secrets(Step::Gone(meta("s", "5")));
+        assert_eq!(world.reads(0), [(key("s"), String::new())]);
+        world.secret_read(&key("s"), "9".to_owned(), Ok(token("t")), 0);
+        assert_eq!(world.reads(0), []);
+        assert_eq!(served(&world).as_deref(), Some(&b"t"[..]));
+        world.secrets(Step::Set(meta("s", "9")));
+        assert_eq!(world.reads(0), []);
+        world.secrets(Step::Gone(meta("s", "10")));
         assert_eq!(world.reads(0), []);
         assert_eq!(served(&world), None);
     }

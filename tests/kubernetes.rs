@@ -1,0 +1,37 @@
+//! Hookgate in a cluster: what a platform team sees that lets it take over from notification-controller.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a trial fails by panicking"
+)]
+
+#[path = "kubernetes/away.rs"]
+mod away;
+#[path = "kubernetes/hookgate.rs"]
+mod hookgate;
+#[path = "kubernetes/load.rs"]
+mod load;
+#[path = "kubernetes/replicas.rs"]
+mod replicas;
+#[path = "kubernetes/resources.rs"]
+mod resources;
+#[path = "kubernetes/secrets.rs"]
+mod secrets;
+#[path = "kubernetes/status.rs"]
+mod status;
+
+use std::process::ExitCode;
+
+use e2e::trials::Trials;
+
+use self::hookgate::Stand;
+
+fn main() -> ExitCode {
+    let trials = Trials::started_by(Stand::try_start);
+    let trials = status::trials(trials);
+    let trials = secrets::trials(trials);
+    let trials = resources::trials(trials);
+    let trials = load::trials(trials);
+    let trials = away::trials(trials);
+    replicas::trials(trials).run()
+}

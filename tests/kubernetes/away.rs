@@ -1,0 +1,82 @@
+//! The API server goes away and comes back; the process is stopped.
+
+use std::time::{Duration, Instant};
+
+use e2e::manifests::Receiver;
+use e2e::trials::{Trials, expect};
+use e2e::wait::{self, PATIENCE};
+use e2e::{Cluster, Forge};
+use rustix::process::Signal;
+
+use crate::hookgate::{Hookgate, Stand, ready, requested_at};
+
+pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
+    trials
+        .alone("while_the_api_server_is_away_hooks_get_503_and_the_last_known_receivers_stay", outage)
+        .alone("a_start_without_an_api_server_answers_503_and_mends_itself", late)
+        .alone("a_stop_turns_readiness_off_first_and_loses_no_hook", stopped)
+}
+
+fn outage() {
+    let mut cluster = Cluster::start();
+    let hookgate = Hookgate::start(&cluster, "hookgate", &[]);
+    let receiver = ready(&cluster, Receiver::new("github", "outage"));
+    let forge = Forge::new();
+    let send = |hook| hookgate.client().send(hook).expect("hookgate answers");
+    assert_eq!(send(forge.hook(&receiver)).status, 200);
+
+    cluster.server_mut().stop();
+    let begin = Instant::now();
+    expect("a genuine hook", &send(forge.hook(&receiver)), 503);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert_eq!(send(forge.hook(&receiver).forged()).status, 400);
+    assert_eq!(send(forge.hook(&receiver).with_path(&receiver.path_with(b"x"))).status, 404);
+    assert!(hookgate.is_ready(), "what was known stays in use");
+
+    cluster.server_mut().start_again().expect("the API server starts again");
+    wait::until("200", PATIENCE, || {
+        (send(forge.hook(&receiver)).status == 200).then_some(())
+    })
+    .expect("hooks are taken again");
+    let another = ready(&cluster, Receiver::new("github", "afterwards"));
+    assert_eq!(send(forge.hook(&another)).status, 200);
+}
+
+fn late() {
+    let mut cluster = Cluster::start();
+    let first = Hookgate::start(&cluster, "first", &[]);
+    let receiver = ready(&cluster, Receiver::new("github", "late"));
+    drop(first);
+    cluster.server_mut().stop();
+    let hookgate = Hookgate::spawn(&cluster, "hookgate", &[]);
+    let hook = || Forge::new().hook(&receiver);
+    let answered = wait::until("an answer", PATIENCE, || hookgate.client().send(hook()).ok());
+    expect("before there is a table", &answered.expect("it listens"), 503);
+    assert!(!hookgate.is_ready());
+    cluster.server_mut().start_again().expect("the API server starts again");
+    wait::until("200", PATIENCE, || {
+        let status = hookgate.client().send(hook()).expect("hookgate answers").status;
+        assert!([200, 503].contains(&status), "{status}");
+        (status == 200).then_some(())
+    })
+    .expect("it mends itself");
+    assert!(hookgate.is_ready());
+}
+
+fn stopped() {
+    let cluster = Cluster::start();
+    let mut hookgate = Hookgate::start(&cluster, "hookgate", &["--shutdown-delay=3s"]);
+    let receiver = ready(&cluster, Receiver::new("github", "stopped"));
+    hookgate.process.signal(Signal::TERM);
+    wait::until("readiness off", Duration::from_secs(2), || {
+        (!hookgate.is_ready()).then_some(())
+    })
+    .expect("readiness goes first");
+    let answer = hookgate.client().send(Forge::new().hook(&receiver));
+    assert_eq!(answer.expect("hooks are still taken").status, 200);
+    assert!(hookgate.process.is_running());
+    let status = hookgate.process.wait(Duration::from_secs(20)).expect("it ends");
+    assert!(status.success());
+    let at = requested_at(&cluster, "GitRepository", &receiver.namespace, "stopped");
+    assert!(at.is_some());
+}
