@@ -119,7 +119,7 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
         story.say("manifests", &problem.to_string());
     }
     let keys = issuer_keys(args, &snapshot)?;
-    let options = default_options(reach(args))?;
+    let options = default_options(args)?;
     let compiled = publish::compile(snapshot, &keys, &options, &[]);
     let now_ms = args
         .at
@@ -155,10 +155,11 @@ fn snapshot(args: &RequestArgs) -> Result<Arc<Snapshot>, AnyError> {
 }
 
 /// The flags' defaults, without an own list of them.
-fn default_options(reach: Reach) -> Result<Options, AnyError> {
+fn default_options(given: &RequestArgs) -> Result<Options, AnyError> {
     use clap::Parser as _;
-    let args = args::RunArgs::try_parse_from(["run"])?;
-    Ok(crate::run::options(&args, reach))
+    let mut args = args::RunArgs::try_parse_from(["run"])?;
+    args.manifests.clone_from(&given.manifests);
+    Ok(crate::run::options(&args, reach(given)))
 }
 
 fn reach(args: &RequestArgs) -> Reach {

@@ -162,6 +162,7 @@ pub(super) fn requested_at_patch(value: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::receiver as parse;
     use super::*;
 
     fn metadata() -> Value {
@@ -178,11 +179,11 @@ mod tests {
     fn what_changes_all_the_time_is_not_part_of_what_a_receiver_asks_for() {
         let data =
             || json!({"spec": {"type": "generic", "secretRef": {"name": "s"}, "resources": []}});
-        let (receiver, live, problem) = super::receiver(&metadata(), data());
+        let (receiver, live, problem) = parse(&metadata(), data());
         let mut other = metadata();
         other["resourceVersion"] = json!("8");
         other["annotations"]["reconcile.fluxcd.io/requestedAt"] = json!("later");
-        assert_eq!(super::receiver(&other, data()).0, receiver);
+        assert_eq!(parse(&other, data()).0, receiver);
         assert_eq!(problem, None);
         assert_eq!(receiver.metadata.annotations.len(), 1);
         assert_eq!(
@@ -209,7 +210,7 @@ mod tests {
             "oidcProviders": [{"issuerURL": "https://i", "new": 1,
                 "validations": [{"expression": "true", "message": "m", "new": 1}]}],
         }});
-        let (receiver, _, problem) = super::receiver(&metadata(), data);
+        let (receiver, _, problem) = parse(&metadata(), data);
         assert_eq!(problem, None);
         assert_eq!(receiver.spec.resources[0].name, "b");
         assert_eq!(receiver.spec.oidc_providers[0].validations.len(), 1);
@@ -223,7 +224,7 @@ mod tests {
             json!({"spec": {"type": []}}),
             Value::Null,
         ] {
-            let (receiver, _, problem) = super::receiver(&metadata(), data);
+            let (receiver, _, problem) = parse(&metadata(), data);
             assert!(problem.is_some());
             assert_eq!(receiver.spec, ReceiverSpec::default());
         }
