@@ -12,9 +12,18 @@ use crate::hookgate::{Hookgate, Stand, ready, requested_at};
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
-        .alone("while_the_api_server_is_away_hooks_get_503_and_the_last_known_receivers_stay", outage)
-        .alone("a_start_without_an_api_server_answers_503_and_mends_itself", late)
-        .alone("a_stop_turns_readiness_off_first_and_loses_no_hook", stopped)
+        .alone(
+            "while_the_api_server_is_away_hooks_get_503_and_the_last_known_receivers_stay",
+            outage,
+        )
+        .alone(
+            "a_start_without_an_api_server_answers_503_and_mends_itself",
+            late,
+        )
+        .alone(
+            "a_stop_turns_readiness_off_first_and_loses_no_hook",
+            stopped,
+        )
 }
 
 fn outage() {
@@ -28,12 +37,22 @@ fn outage() {
     cluster.server_mut().stop();
     let begin = Instant::now();
     expect("a genuine hook", &send(forge.hook(&receiver)), 503);
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(send(forge.hook(&receiver).forged()).status, 400);
-    assert_eq!(send(forge.hook(&receiver).with_path(&receiver.path_with(b"x"))).status, 404);
+    assert_eq!(
+        send(forge.hook(&receiver).with_path(&receiver.path_with(b"x"))).status,
+        404
+    );
     assert!(hookgate.is_ready(), "what was known stays in use");
 
-    cluster.server_mut().start_again().expect("the API server starts again");
+    cluster
+        .server_mut()
+        .start_again()
+        .expect("the API server starts again");
     wait::until("200", PATIENCE, || {
         (send(forge.hook(&receiver)).status == 200).then_some(())
     })
@@ -50,12 +69,25 @@ fn late() {
     cluster.server_mut().stop();
     let hookgate = Hookgate::spawn(&cluster, "hookgate", &[]);
     let hook = || Forge::new().hook(&receiver);
-    let answered = wait::until("an answer", PATIENCE, || hookgate.client().send(hook()).ok());
-    expect("before there is a table", &answered.expect("it listens"), 503);
+    let answered = wait::until("an answer", PATIENCE, || {
+        hookgate.client().send(hook()).ok()
+    });
+    expect(
+        "before there is a table",
+        &answered.expect("it listens"),
+        503,
+    );
     assert!(!hookgate.is_ready());
-    cluster.server_mut().start_again().expect("the API server starts again");
+    cluster
+        .server_mut()
+        .start_again()
+        .expect("the API server starts again");
     wait::until("200", PATIENCE, || {
-        let status = hookgate.client().send(hook()).expect("hookgate answers").status;
+        let status = hookgate
+            .client()
+            .send(hook())
+            .expect("hookgate answers")
+            .status;
         assert!([200, 503].contains(&status), "{status}");
         (status == 200).then_some(())
     })
@@ -75,7 +107,10 @@ fn stopped() {
     let answer = hookgate.client().send(Forge::new().hook(&receiver));
     assert_eq!(answer.expect("hooks are still taken").status, 200);
     assert!(hookgate.process.is_running());
-    let status = hookgate.process.wait(Duration::from_secs(20)).expect("it ends");
+    let status = hookgate
+        .process
+        .wait(Duration::from_secs(20))
+        .expect("it ends");
     assert!(status.success());
     let at = requested_at(&cluster, "GitRepository", &receiver.namespace, "stopped");
     assert!(at.is_some());

@@ -72,7 +72,9 @@ impl Hookgate {
 
 fn is_ready(addresses: Addresses) -> bool {
     let health = Client::plain(addresses.health).timeout(Duration::from_secs(2));
-    health.get("/readyz").is_ok_and(|response| response.status == 200)
+    health
+        .get("/readyz")
+        .is_ok_and(|response| response.status == 200)
 }
 
 fn command(
@@ -224,11 +226,20 @@ pub(crate) fn patch(cluster: &Cluster, receiver: &Receiver, patch: &Value) {
 /// Annotates a Receiver, as `flux reconcile` does.
 pub(crate) fn request(cluster: &Cluster, receiver: &Receiver, at: &str) {
     let annotations = json!({"reconcile.fluxcd.io/requestedAt": at});
-    patch(cluster, receiver, &json!({"metadata": {"annotations": annotations}}));
+    patch(
+        cluster,
+        receiver,
+        &json!({"metadata": {"annotations": annotations}}),
+    );
 }
 
 /// The annotation by which an object is asked to reconcile.
-pub(crate) fn requested_at(cluster: &Cluster, kind: &str, namespace: &str, name: &str) -> Option<String> {
+pub(crate) fn requested_at(
+    cluster: &Cluster,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<String> {
     let api_version = flux::api_version(kind);
     let object = cluster.admin().object(&api_version, kind, namespace, name);
     let annotation = &object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"];
@@ -262,7 +273,12 @@ pub(crate) fn events(cluster: &Cluster, receiver: &Receiver) -> Vec<String> {
 
 /// Waits for an Event.
 pub(crate) fn await_event(cluster: &Cluster, receiver: &Receiver, event: &str) {
-    let probe = || events(cluster, receiver).iter().any(|told| told == event).then_some(());
+    let probe = || {
+        events(cluster, receiver)
+            .iter()
+            .any(|told| told == event)
+            .then_some(())
+    };
     wait::until(event, PATIENCE, probe)
         .unwrap_or_else(|error| panic!("{error}: {:?}", events(cluster, receiver)));
 }

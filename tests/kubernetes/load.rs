@@ -16,7 +16,10 @@ const RECEIVERS: usize = 1_000;
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
-        .alone("two_thousand_hooks_at_once_cost_three_patches_a_resource", bursts)
+        .alone(
+            "two_thousand_hooks_at_once_cost_three_patches_a_resource",
+            bursts,
+        )
         .alone("a_thousand_receivers_come_to_be_ready", thousand)
 }
 
@@ -32,10 +35,16 @@ fn bursts() {
         let hooks: Vec<Request> = vec![Forge::new().hook(&receiver).into(); HOOKS];
         let client = hookgate.client().timeout(Duration::from_secs(10));
         let answered = statuses(&client, hooks, HOOKS);
-        let refused: Vec<u16> = answered.into_iter().filter(|status| *status != 200).collect();
+        let refused: Vec<u16> = answered
+            .into_iter()
+            .filter(|status| *status != 200)
+            .collect();
         assert_eq!(refused, Vec::<u16>::new(), "{name}");
         let made = calls(&cluster, &receiver.namespace);
-        let patches = made[before..].iter().filter(|call| *call == "patch gitrepositories").count();
+        let patches = made[before..]
+            .iter()
+            .filter(|call| *call == "patch gitrepositories")
+            .count();
         assert!((1..=most).contains(&patches), "{name}: {patches} PATCHes");
         assert_eq!(patches, made.len() - before, "{name}: no other calls");
         println!("{name}: {HOOKS} hooks, {patches} PATCHes");
@@ -81,6 +90,9 @@ fn thousand() {
     assert_eq!(count("patch receivers"), RECEIVERS);
     assert_eq!(count("patch receivers/status"), RECEIVERS);
     let log = hookgate.process.log();
-    let tables = log.lines().filter(|line| line.contains("table compiled")).count();
+    let tables = log
+        .lines()
+        .filter(|line| line.contains("table compiled"))
+        .count();
     assert!(tables < RECEIVERS / 4, "{tables} tables");
 }

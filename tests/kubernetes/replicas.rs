@@ -19,14 +19,20 @@ const FLAGS: [&str; 4] = [
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
-        .alone("two_replicas_serve_one_table_and_a_killed_leader_is_followed", failover)
+        .alone(
+            "two_replicas_serve_one_table_and_a_killed_leader_is_followed",
+            failover,
+        )
         .alone("a_leader_that_stops_gives_its_lease_away", released)
 }
 
 fn holder(cluster: &Cluster) -> String {
     let path = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases/notification-controller-leader-election";
     let lease: Value = cluster.admin().get(path).body;
-    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    lease["spec"]["holderIdentity"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn leads(hookgate: &Hookgate) -> bool {
@@ -63,7 +69,14 @@ fn failover() {
         .expect("the other follows");
     assert_ne!(holder(&cluster), held);
     let another = ready(&cluster, Receiver::new("github", "failover"));
-    assert_eq!(other.client().send(forge.hook(&another)).expect("it answers").status, 200);
+    assert_eq!(
+        other
+            .client()
+            .send(forge.hook(&another))
+            .expect("it answers")
+            .status,
+        200
+    );
 }
 
 fn released() {
@@ -71,8 +84,10 @@ fn released() {
     let (leader, other) = pair(&cluster);
     assert!(leader.process.stop().is_some_and(|status| status.success()));
     // Sooner than the lease would run out.
-    wait::until("another leader", Duration::from_secs(3), || leads(&other).then_some(()))
-        .expect("a lease that was given away is taken at once");
+    wait::until("another leader", Duration::from_secs(3), || {
+        leads(&other).then_some(())
+    })
+    .expect("a lease that was given away is taken at once");
     let receiver = ready(&cluster, Receiver::new("github", "released"));
     await_ready(&cluster, &receiver);
 }

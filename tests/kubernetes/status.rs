@@ -1,9 +1,9 @@
 //! Statuses, finalizers and Events, to the letter.
 
+use e2e::Forge;
 use e2e::manifests::{Receiver, Resource};
 use e2e::trials::Trials;
 use e2e::wait::{self, PATIENCE};
-use e2e::Forge;
 use serde_json::{Value, json};
 
 use crate::hookgate::{
@@ -16,14 +16,23 @@ const FINISHED: &str = "Normal Succeeded Reconciliation finished, next run in 10
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .shared("a_good_receiver_is_ready_to_the_letter", good)
-        .shared("a_receiver_waits_for_its_secret_to_the_letter", missing_secret)
+        .shared(
+            "a_receiver_waits_for_its_secret_to_the_letter",
+            missing_secret,
+        )
         .shared("bad_cel_stalls_to_the_letter_until_it_is_mended", bad_cel)
-        .shared("a_suspended_receiver_answers_503_and_keeps_its_status", suspended)
+        .shared(
+            "a_suspended_receiver_answers_503_and_keeps_its_status",
+            suspended,
+        )
         .shared("a_request_to_reconcile_is_handled", requested)
         .shared("nothing_is_written_when_nothing_has_changed", quiet)
         .shared("a_deleted_receiver_is_let_go_and_answers_404", deleted)
         .shared("what_only_a_hook_would_find_out_is_told_at_once", warned)
-        .shared("an_unknown_annotation_is_told_without_a_new_generation", annotated)
+        .shared(
+            "an_unknown_annotation_is_told_without_a_new_generation",
+            annotated,
+        )
         .shared("a_wiped_status_comes_back", wiped)
 }
 
@@ -32,8 +41,14 @@ fn timeless(mut status: Value) -> Value {
     if let Some(conditions) = status["conditions"].as_array_mut() {
         for condition in conditions {
             let time = condition["lastTransitionTime"].take();
-            assert!(time.as_str().is_some_and(|time| time.ends_with('Z')), "{time}");
-            condition.as_object_mut().expect("a condition").remove("lastTransitionTime");
+            assert!(
+                time.as_str().is_some_and(|time| time.ends_with('Z')),
+                "{time}"
+            );
+            condition
+                .as_object_mut()
+                .expect("a condition")
+                .remove("lastTransitionTime");
         }
     }
     status
@@ -53,7 +68,10 @@ fn good(stand: &Stand) {
             "webhookPath": receiver.path(),
         })
     );
-    assert_eq!(object["metadata"]["finalizers"], json!(["finalizers.fluxcd.io"]));
+    assert_eq!(
+        object["metadata"]["finalizers"],
+        json!(["finalizers.fluxcd.io"])
+    );
     await_event(&stand.cluster, &receiver, FINISHED);
 }
 
@@ -86,7 +104,12 @@ fn missing_secret(stand: &Stand) {
     assert_eq!(stand.send(Forge::new().hook(&receiver)).status, 404);
     cluster.admin().apply(&secret);
     await_ready(cluster, &receiver);
-    assert_eq!(get(cluster, &receiver)["status"]["conditions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        get(cluster, &receiver)["status"]["conditions"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
 }
 
 fn bad_cel(stand: &Stand) {
@@ -113,9 +136,17 @@ fn bad_cel(stand: &Stand) {
             "webhookPath": receiver.path(),
         })
     );
-    await_event(cluster, &receiver, &format!("Warning InvalidCELExpression {text}"));
+    await_event(
+        cluster,
+        &receiver,
+        &format!("Warning InvalidCELExpression {text}"),
+    );
     assert_eq!(stand.send(Forge::new().hook(&receiver)).status, 503);
-    patch(cluster, &receiver, &json!({"spec": {"resourceFilter": null}}));
+    patch(
+        cluster,
+        &receiver,
+        &json!({"spec": {"resourceFilter": null}}),
+    );
     await_ready(cluster, &receiver);
     assert_eq!(stand.send(Forge::new().hook(&receiver)).status, 200);
 }
@@ -160,7 +191,11 @@ fn quiet(stand: &Stand) {
         ["get secrets", "patch receivers", "patch receivers/status"],
         "a new Receiver costs three calls"
     );
-    patch(cluster, &receiver, &json!({"metadata": {"labels": {"touched": "true"}}}));
+    patch(
+        cluster,
+        &receiver,
+        &json!({"metadata": {"labels": {"touched": "true"}}}),
+    );
     // What comes after it in the same watch shows that it was seen.
     request(cluster, &receiver, "now");
     await_status(cluster, &receiver, "the request is handled", |status| {
@@ -189,15 +224,23 @@ fn deleted(stand: &Stand) {
 
 fn warned(stand: &Stand) {
     let cluster = &stand.cluster;
-    let wildcard = Receiver::new("github", "wildcard").resources(vec![Resource::new("GitRepository", "*")]);
+    let wildcard =
+        Receiver::new("github", "wildcard").resources(vec![Resource::new("GitRepository", "*")]);
     let receiver = stand.receiver(wildcard);
     let warning = "resources[0]: matchLabels field not set when using wildcard '*' as name";
     let status = get(cluster, &receiver)["status"].clone();
     assert_eq!(
         condition(&status, "Ready")["message"],
-        format!("Receiver initialized for path: {}, but {warning}", receiver.path())
+        format!(
+            "Receiver initialized for path: {}, but {warning}",
+            receiver.path()
+        )
     );
-    await_event(cluster, &receiver, &format!("Warning Misconfigured {warning}"));
+    await_event(
+        cluster,
+        &receiver,
+        &format!("Warning Misconfigured {warning}"),
+    );
     assert_eq!(stand.send(Forge::new().hook(&receiver)).status, 500);
 
     let mut gcr = Receiver::new("gcr", "gcr-keys");
@@ -211,14 +254,29 @@ fn annotated(stand: &Stand) {
     let cluster = &stand.cluster;
     let receiver = stand.receiver(Receiver::new("github", "annotated"));
     let annotations = json!({"hookgate.dev/rates": "1"});
-    patch(cluster, &receiver, &json!({"metadata": {"annotations": annotations}}));
+    patch(
+        cluster,
+        &receiver,
+        &json!({"metadata": {"annotations": annotations}}),
+    );
     let warning = "annotation hookgate.dev/rates is not known";
-    let message = format!("Receiver initialized for path: {}, but {warning}", receiver.path());
+    let message = format!(
+        "Receiver initialized for path: {}, but {warning}",
+        receiver.path()
+    );
     await_status(cluster, &receiver, "the warning", |status| {
         condition(status, "Ready")["message"] == message
     });
-    await_event(cluster, &receiver, &format!("Warning Misconfigured {warning}"));
-    assert!(!events(cluster, &receiver).iter().any(|event| event.contains("/hook/")));
+    await_event(
+        cluster,
+        &receiver,
+        &format!("Warning Misconfigured {warning}"),
+    );
+    assert!(
+        !events(cluster, &receiver)
+            .iter()
+            .any(|event| event.contains("/hook/"))
+    );
 }
 
 fn wiped(stand: &Stand) {
@@ -227,7 +285,10 @@ fn wiped(stand: &Stand) {
     await_ready(cluster, &receiver);
     let path = format!("{}/status", e2e::api::path_of(&get(cluster, &receiver)));
     let wipe = json!({"status": {"conditions": null, "webhookPath": null}});
-    assert_eq!(cluster.admin().send("PATCH", &path, Some(&wipe)).status, 200);
+    assert_eq!(
+        cluster.admin().send("PATCH", &path, Some(&wipe)).status,
+        200
+    );
     // Not before a minute has passed by itself; a request does it at once.
     request(cluster, &receiver, "mend");
     await_ready(cluster, &receiver);
