@@ -23,7 +23,7 @@ pub struct Doc {
     pub help: &'static str,
 }
 
-/// The metrics of the controller. The first three are notification-controller's.
+/// The metrics of the controller. The first five are notification-controller's.
 pub const DOCS: &[Doc] = &[
     Doc {
         name: "gotk_receiver_http_request_duration_seconds",
@@ -39,6 +39,16 @@ pub const DOCS: &[Doc] = &[
         name: "gotk_receiver_http_requests_inflight",
         labels: "service, handler",
         help: "Hook requests being served",
+    },
+    Doc {
+        name: "gotk_reconcile_duration_seconds",
+        labels: "kind, name, namespace",
+        help: "Duration of reconciling a Receiver, in seconds",
+    },
+    Doc {
+        name: "leader_election_master_status",
+        labels: "name",
+        help: "Whether this process writes statuses",
     },
     Doc {
         name: "hookgate_hooks_total",
@@ -123,6 +133,20 @@ pub struct HandlerLabels {
     handler: &'static str,
 }
 
+/// Labels of `gotk_reconcile_duration_seconds`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReconcileLabels {
+    kind: &'static str,
+    name: String,
+    namespace: String,
+}
+
+/// Labels of `leader_election_master_status`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeaseLabels {
+    name: &'static str,
+}
+
 /// Labels of `hookgate_hooks_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HookLabels {
@@ -174,6 +198,8 @@ pub struct Metrics {
     duration: Family<HttpLabels, Histogram>,
     size: Family<HttpLabels, Histogram>,
     inflight: Family<HandlerLabels, Gauge>,
+    reconcile: Family<ReconcileLabels, Histogram>,
+    leads: Family<LeaseLabels, Gauge>,
     hooks: Family<HookLabels, Counter>,
     receiver_hooks: Family<ReceiverLabels, Counter>,
     edge_hooks: Family<ReceiverLabels, Counter>,
@@ -195,6 +221,10 @@ const SECONDS: [f64; 11] = [
 ];
 /// nc's buckets, in bytes.
 const BYTES: [f64; 8] = [1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// nc's buckets of reconcile times: ten from 10 ms to half an hour.
+const RECONCILE_SECONDS: (f64, f64, u16) = (0.01, 180_000.0, 10);
+/// The Lease, which is nc's.
+pub(crate) const LEASE: &str = "notification-controller-leader-election";
 /// All hooks come in on one route; the path is secret.
 const HANDLER: &str = "/hook/";
 
@@ -205,6 +235,8 @@ impl Default for Metrics {
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
             inflight: Family::default(),
+            reconcile: Family::new_with_constructor(reconcile_histogram),
+            leads: Family::default(),
             hooks: Family::default(),
             receiver_hooks: Family::default(),
             edge_hooks: Family::default(),
@@ -231,6 +263,8 @@ impl Metrics {
         add(&mut self.registry, docs.next(), self.duration.clone());
         add(&mut self.registry, docs.next(), self.size.clone());
         add(&mut self.registry, docs.next(), self.inflight.clone());
+        add(&mut self.registry, docs.next(), self.reconcile.clone());
+        add(&mut self.registry, docs.next(), self.leads.clone());
         add(&mut self.registry, docs.next(), self.hooks.clone());
         add(&mut self.registry, docs.next(), self.receiver_hooks.clone());
         add(&mut self.registry, docs.next(), self.edge_hooks.clone());
@@ -281,6 +315,23 @@ impl Metrics {
         };
         self.duration.get_or_create(&labels).observe(seconds);
         self.size.get_or_create(&labels).observe(0.0);
+    }
+
+    /// A Receiver was reconciled.
+    pub(crate) fn reconciled(&self, namespace: &str, name: &str, seconds: f64) {
+        let labels = reconcile_labels(namespace, name);
+        self.reconcile.get_or_create(&labels).observe(seconds);
+    }
+
+    /// A Receiver is gone, as far as reconciling goes.
+    pub(crate) fn reconciled_no_more(&self, namespace: &str, name: &str) {
+        self.reconcile.remove(&reconcile_labels(namespace, name));
+    }
+
+    /// Whether this process leads.
+    pub(crate) fn leads(&self, leads: bool) {
+        let labels = LeaseLabels { name: LEASE };
+        self.leads.get_or_create(&labels).set(leads.into());
     }
 
     /// A hook was decided on.
@@ -417,6 +468,20 @@ fn add(registry: &mut Registry, doc: Option<&Doc>, metric: impl Metric) {
     }
 }
 
+fn reconcile_histogram() -> Histogram {
+    let (first, range, count) = RECONCILE_SECONDS;
+    let bucket = |n| first * range.powf(f64::from(n) / f64::from(count - 1));
+    Histogram::new((0..count).map(bucket))
+}
+
+fn reconcile_labels(namespace: &str, name: &str) -> ReconcileLabels {
+    ReconcileLabels {
+        kind: "Receiver",
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+    }
+}
+
 fn receiver_labels(
     namespace: &str,
     name: &str,
@@ -462,6 +527,8 @@ mod tests {
         metrics.reported("ns/a", "github", "signature", 2);
         metrics.admitted("ns/a", "token", "token-previous", true);
         metrics.requested("done");
+        metrics.reconciled("ns", "a", 0.1);
+        metrics.leads(true);
         metrics.compiled(1, 0, 0, 10);
         let text = metrics.encode();
         for doc in DOCS {
@@ -487,6 +554,8 @@ mod tests {
         metrics.decided(Some("ns/gone"), "github", "admitted");
         metrics.reported("ns/gone", "github", "signature", 2);
         metrics.admitted("ns/gone", "token", "token", true);
+        metrics.reconciled("ns", "gone", 0.1);
+        metrics.reconciled_no_more("ns", "gone");
         let outcomes = ["admitted".to_owned(), "signature".to_owned()];
         metrics.forget("ns/gone", "github", outcomes.iter());
         assert!(!metrics.encode().contains("gone"), "{}", metrics.encode());

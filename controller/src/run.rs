@@ -163,7 +163,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         current,
         options,
         code,
-        metrics,
+        metrics: metrics.clone(),
         activities,
         jwks,
         tables,
@@ -174,7 +174,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leave, leaving) = watch::channel(false);
     let reconciling = source
         .cluster
-        .map(|cluster| cluster.reconcile(&args.cluster, compiled, leaving));
+        .map(|cluster| cluster.reconcile(&args.cluster, compiled, metrics, leaving));
     tracing::info!(
         hooks = %args.receiver_addr, xds = %args.xds_addr, metrics = %args.metrics_addr,
         health = %args.health_addr, "listening"

@@ -78,7 +78,7 @@ fn trouble(error: &watcher::Error) -> ApiError {
     }
 }
 
-/// A quarter of a second, doubled up to five: an API server that is back is used at once.
+/// A quarter of a second, doubled up to two: an API server that is back is used at once.
 #[derive(Debug, Default)]
 struct Patience {
     tries: u32,
@@ -88,9 +88,9 @@ impl Iterator for Patience {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let millis = 250_u64 << self.tries.min(5);
+        let millis = 250_u64 << self.tries.min(3);
         self.tries = self.tries.saturating_add(1);
-        Some(Duration::from_millis(millis.min(5_000)))
+        Some(Duration::from_millis(millis))
     }
 }
 
@@ -185,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_taken_up_again_within_five_seconds() {
+    fn a_watch_is_taken_up_again_within_two_seconds() {
         let mut patience = Patience::default();
         let waits: Vec<_> = patience
             .by_ref()
-            .take(7)
+            .take(5)
             .map(|wait| wait.as_millis())
             .collect();
-        assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
+        assert_eq!(waits, [250, 500, 1_000, 2_000, 2_000]);
         patience.reset();
         assert_eq!(patience.next(), Some(Duration::from_millis(250)));
     }

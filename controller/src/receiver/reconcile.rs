@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 use crate::kubernetes::{Api, ApiError, Key, Live, Lives};
+use crate::metrics::Metrics;
 use crate::publish::{Compiled, Status};
 use crate::receiver::apply::apply;
 use crate::receiver::events::Recorder;
@@ -54,10 +55,11 @@ pub struct Inputs {
 }
 
 /// Reconciles until it is told to stop.
-pub async fn run(api: Api, mut inputs: Inputs, settings: Settings) {
+pub async fn run(api: Api, metrics: Arc<Metrics>, mut inputs: Inputs, settings: Settings) {
     let recorder = Recorder::new(api.clone());
     let mut reconciler = Reconciler {
         api,
+        metrics,
         settings,
         recorder,
         entries: BTreeMap::new(),
@@ -66,6 +68,7 @@ pub async fn run(api: Api, mut inputs: Inputs, settings: Settings) {
         passes: JoinSet::new(),
     };
     let mut follows = *inputs.leads.borrow_and_update();
+    reconciler.metrics.leads(follows);
     loop {
         let at = reconciler.next_due();
         let is_news = tokio::select! {
@@ -87,6 +90,7 @@ pub async fn run(api: Api, mut inputs: Inputs, settings: Settings) {
             reconciler.forget();
         }
         follows = leads;
+        reconciler.metrics.leads(leads);
         if !leads {
             continue;
         }
@@ -104,6 +108,7 @@ pub async fn run(api: Api, mut inputs: Inputs, settings: Settings) {
 
 struct Reconciler {
     api: Api,
+    metrics: Arc<Metrics>,
     settings: Settings,
     recorder: Recorder,
     entries: BTreeMap<Key, Entry>,
@@ -138,6 +143,7 @@ struct Trigger {
 
 struct Done {
     key: Key,
+    took: Duration,
     trigger: Trigger,
     result: Result<Option<Arc<Live>>, ApiError>,
 }
@@ -161,11 +167,14 @@ impl Reconciler {
 
     /// Queues the Receivers that have changed, and forgets those that are gone.
     fn scan(&mut self, lives: &Lives, compiled: &Compiled) {
-        let due = &mut self.due;
+        let (due, metrics) = (&mut self.due, &self.metrics);
         self.entries.retain(|key, entry| {
             let stays = lives.receivers.contains_key(key) || entry.running.is_some();
             if let Some(at) = entry.due.take_if(|_| !stays) {
                 due.remove(&(at, key.clone()));
+            }
+            if !stays {
+                metrics.reconciled_no_more(&key.0, &key.1);
             }
             stays
         });
@@ -241,9 +250,12 @@ impl Reconciler {
     fn finished(&mut self, done: Done) {
         let Done {
             key,
+            took,
             trigger,
             result,
         } = done;
+        let seconds = took.as_secs_f64();
+        self.metrics.reconciled(&key.0, &key.1, seconds);
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
@@ -286,6 +298,7 @@ impl Reconciler {
 /// One pass, and what it tells.
 async fn pass(api: Api, recorder: Recorder, live: Arc<Live>, trigger: Trigger) -> Done {
     let key = live.key.clone();
+    let began = Instant::now();
     let result = apply(&api, live.clone(), trigger.verdict.as_ref()).await;
     match &result {
         Ok(Some(left)) if !left.is_deleting => {
@@ -305,6 +318,7 @@ async fn pass(api: Api, recorder: Recorder, live: Arc<Live>, trigger: Trigger) -
     }
     Done {
         key,
+        took: began.elapsed(),
         trigger,
         result,
     }

@@ -16,14 +16,12 @@ use crate::kubernetes::{
 };
 use crate::manifests;
 use crate::manifests::requester::ManifestRequester;
+use crate::metrics::{LEASE, Metrics};
 use crate::objects::Snapshot;
 use crate::publish::Compiled;
 use crate::receiver::reconcile;
 use crate::trigger::annotate::{RequestError, Requester};
 use crate::trigger::select::Reach;
-
-/// The Lease of notification-controller: the two never write at once.
-const LEASE: &str = "notification-controller-leader-election";
 
 /// Where objects come from.
 pub(super) struct Source {
@@ -110,6 +108,7 @@ impl Cluster {
         self,
         args: &ClusterArgs,
         compiled: watch::Receiver<Arc<Compiled>>,
+        metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> Vec<JoinHandle<()>> {
         let mut handles = Vec::new();
@@ -139,7 +138,9 @@ impl Cluster {
             min_retry: args.min_retry_delay,
             max_retry: args.max_retry_delay,
         };
-        handles.push(tokio::spawn(reconcile::run(self.api, inputs, settings)));
+        handles.push(tokio::spawn(reconcile::run(
+            self.api, metrics, inputs, settings,
+        )));
         handles
     }
 }
@@ -147,6 +148,7 @@ impl Cluster {
 fn election(args: &ClusterArgs, namespace: String) -> Election {
     Election {
         namespace,
+        // That of notification-controller: the two never write at once.
         name: LEASE.to_owned(),
         identity: identity(),
         terms: Terms {
