@@ -18,6 +18,8 @@ use crate::telemetry::{Encoding, Level};
 /// Serve hooks: compile Receivers into Envoy's table, and ask Flux to reconcile what genuine hooks name.
 #[derive(Clone, Debug, Parser)]
 #[command(
+    // As in notification-controller, the last of a repeated flag counts.
+    args_override_self = true,
     after_help = "Examples:\n  hookgate run --enable-leader-election\n  hookgate run --manifests ./manifests --filter ./filter.wasm\n\nExit codes: 0 after a signal, 1 on a failure, 2 on wrong arguments."
 )]
 pub struct RunArgs {

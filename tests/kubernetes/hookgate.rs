@@ -63,8 +63,7 @@ impl Hookgate {
         let log = self.process.log();
         let compiled = log.lines().rev().find_map(|line| {
             let entry: Value = serde_json::from_str(line).ok()?;
-            let fields = &entry["fields"];
-            (fields["message"] == "table compiled").then(|| fields["version"].clone())
+            (entry["message"] == "table compiled").then(|| entry["version"].clone())
         })?;
         compiled.as_str().map(str::to_owned)
     }

@@ -146,10 +146,11 @@ mod tests {
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
             "--no-cross-namespace-refs=true",
+            "--concurrent=20",
         ])
         .unwrap();
         assert!(args.cluster.enable_leader_election && args.no_cross_namespace_refs);
-        assert!(args.manifests.is_none() && args.cluster.concurrent == 10);
+        assert!(args.manifests.is_none() && args.cluster.concurrent == 20);
     }
 
     #[test]

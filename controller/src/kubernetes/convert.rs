@@ -132,7 +132,7 @@ pub(super) fn secret(object: Value) -> Result<Secret, String> {
 }
 
 /// Name and metadata of an object of a scope.
-pub(super) fn record(scope: &Scope, metadata: Value) -> (String, ObjectRecord) {
+pub(super) fn record(scope: &Scope, metadata: &Value) -> (String, ObjectRecord) {
     let parsed: ObjectMeta = serde_json::from_value(metadata.clone()).unwrap_or_default();
     let name = parsed.name.clone();
     // `res.metadata` holds the rest; what labels select by is held apart.

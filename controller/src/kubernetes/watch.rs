@@ -379,7 +379,7 @@ async fn objects(api: Api, kinds: Kinds, scope: Scope, id: u64, messages: mpsc::
         complaint.hear(&step);
         let step = step.map(|object: PartialObjectMeta<DynamicObject>| {
             let metadata = serde_json::to_value(object.metadata).unwrap_or(Value::Null);
-            let (name, record) = convert::record(&scope, metadata);
+            let (name, record) = convert::record(&scope, &metadata);
             ((scope.namespace.clone(), name), Arc::new(record))
         });
         send(messages.clone(), Message::Objects(scope.clone(), id, step))

@@ -9,7 +9,7 @@ fn key(name: &str) -> Key {
     ("ns".to_owned(), name.to_owned())
 }
 
-fn seen(name: &str, version: &str, spec: serde_json::Value) -> Seen {
+fn seen(name: &str, version: &str, spec: &serde_json::Value) -> Seen {
     let metadata = json!({"name": name, "namespace": "ns", "resourceVersion": version});
     let (receiver, live, problem) = convert::receiver(&metadata, json!({"spec": spec}));
     Seen {
@@ -21,7 +21,7 @@ fn seen(name: &str, version: &str, spec: serde_json::Value) -> Seen {
 
 fn named(name: &str, secret: &str) -> Seen {
     let spec = json!({"type": "generic", "secretRef": {"name": secret}, "resources": []});
-    seen(name, "1", spec)
+    seen(name, "1", &spec)
 }
 
 fn meta(name: &str, version: &str) -> (Key, SecretVersion) {
@@ -48,7 +48,7 @@ fn token(text: &str) -> Secret {
     Secret::new([("token".to_owned(), text.as_bytes().to_vec())])
 }
 
-fn read(world: &mut World, result: Result<Secret, ApiError>) {
+fn read(world: &mut World, result: &Result<Secret, ApiError>) {
     let wanted = world.reads(0);
     assert_eq!(wanted.len(), 1, "{wanted:?}");
     for (key, asked) in wanted {
@@ -94,13 +94,13 @@ fn nothing_is_complete_before_every_named_secret_was_looked_at() {
 #[test]
 fn a_secret_is_read_when_its_version_changes_and_not_else() {
     let mut world = world();
-    read(&mut world, Ok(token("old")));
+    read(&mut world, &Ok(token("old")));
     assert_eq!(served(&world).as_deref(), Some(&b"old"[..]));
     assert_eq!(world.reads(0), []);
     world.secrets(Step::Set(meta("other", "9")));
     assert_eq!(world.reads(0), []);
     world.secrets(Step::Set(meta("s", "6")));
-    read(&mut world, Ok(token("new")));
+    read(&mut world, &Ok(token("new")));
     assert_eq!(served(&world).as_deref(), Some(&b"new"[..]));
     assert_eq!(world.reads(0), []);
     world.secrets(Step::Gone(meta("s", "7")));
@@ -126,9 +126,9 @@ fn a_secret_that_was_read_before_the_watch_showed_it_is_read_once() {
 #[test]
 fn a_secret_stays_while_the_api_server_is_away_and_goes_when_it_is_denied() {
     let mut world = world();
-    read(&mut world, Ok(token("old")));
+    read(&mut world, &Ok(token("old")));
     world.secrets(Step::Set(meta("s", "6")));
-    read(&mut world, Err(ApiError::Timeout));
+    read(&mut world, &Err(ApiError::Timeout));
     assert_eq!(served(&world).as_deref(), Some(&b"old"[..]));
     assert_eq!(world.reads(999), []);
     assert_eq!(
@@ -145,32 +145,32 @@ fn a_secret_stays_while_the_api_server_is_away_and_goes_when_it_is_denied() {
 #[test]
 fn a_status_is_not_a_change_of_what_a_receiver_asks_for() {
     let mut world = world();
-    read(&mut world, Ok(token("t")));
+    read(&mut world, &Ok(token("t")));
     world.dirty = Dirty::default();
     let spec = json!({"type": "generic", "secretRef": {"name": "s"}, "resources": []});
-    world.receivers(Step::Set(seen("app", "2", spec)));
+    world.receivers(Step::Set(seen("app", "2", &spec)));
     let lives_only = Dirty {
         lives: true,
         ..Dirty::default()
     };
     assert_eq!(world.dirty, lives_only);
     let spec = json!({"type": "github", "secretRef": {"name": "s"}, "resources": []});
-    world.receivers(Step::Set(seen("app", "3", spec)));
+    world.receivers(Step::Set(seen("app", "3", &spec)));
     assert!(world.dirty.snapshot);
 }
 
-fn with_resources(resources: serde_json::Value) -> World {
+fn with_resources(resources: &serde_json::Value) -> World {
     let mut world = World::new(Reach::default());
     let spec = json!({"type": "generic", "secretRef": {"name": "s"}, "resources": resources});
     world.receivers(Step::Begin);
-    world.receivers(Step::Listed(seen("app", "1", spec)));
+    world.receivers(Step::Listed(seen("app", "1", &spec)));
     world.receivers(Step::Complete);
     world
 }
 
 #[test]
 fn only_wildcards_and_filters_are_watched() {
-    let mut world = with_resources(json!([
+    let mut world = with_resources(&json!([
         {"kind": "GitRepository", "name": "named"},
         {"kind": "Bucket", "name": "*", "matchLabels": {}},
         {"kind": "HelmChart", "name": "chart", "filter": "true", "namespace": "other"},
@@ -186,7 +186,7 @@ fn only_wildcards_and_filters_are_watched() {
 
 #[test]
 fn a_hostile_version_is_never_watched() {
-    let mut world = with_resources(json!([
+    let mut world = with_resources(&json!([
         {"apiVersion": "a/../../api/v1", "kind": "Bucket", "name": "*", "matchLabels": {}},
     ]));
     assert_eq!(world.scope_changes(), ScopeChanges::default());
@@ -194,7 +194,7 @@ fn a_hostile_version_is_never_watched() {
 
 #[test]
 fn a_scope_is_pending_until_its_list_is_complete() {
-    let mut world = with_resources(json!([{"kind": "Bucket", "name": "*", "matchLabels": {}}]));
+    let mut world = with_resources(&json!([{"kind": "Bucket", "name": "*", "matchLabels": {}}]));
     let (scope, id) = world.scope_changes().start.remove(0);
     world.store_objects();
     let objects = world.objects.load();
@@ -208,7 +208,7 @@ fn a_scope_is_pending_until_its_list_is_complete() {
         ("denied", false)
     );
     let metadata = json!({"name": "b", "namespace": "ns"});
-    let (name, record) = convert::record(&scope, metadata);
+    let (name, record) = convert::record(&scope, &metadata);
     let item = (key(&name), Arc::new(record));
     for step in [Step::Begin, Step::Listed(item.clone()), Step::Complete] {
         world.objects(&scope, id, step);
