@@ -15,6 +15,8 @@ mod load;
 mod replicas;
 #[path = "kubernetes/resources.rs"]
 mod resources;
+#[path = "kubernetes/scope.rs"]
+mod scope;
 #[path = "kubernetes/secrets.rs"]
 mod secrets;
 #[path = "kubernetes/status.rs"]
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let trials = status::trials(trials);
     let trials = secrets::trials(trials);
     let trials = resources::trials(trials);
+    let trials = scope::trials(trials);
     let trials = load::trials(trials);
     let trials = away::trials(trials);
     replicas::trials(trials).run()

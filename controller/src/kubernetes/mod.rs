@@ -23,6 +23,8 @@ mod kinds;
 mod lease;
 mod live;
 mod requester;
+#[cfg(test)]
+pub(crate) mod script;
 mod watch;
 mod world;
 

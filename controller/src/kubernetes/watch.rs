@@ -131,7 +131,8 @@ impl Watcher {
                     Some(message) => self.take(message),
                     None => break,
                 },
-                () = sleep_until(flush.at()) => {}
+                // Reads that failed are tried again.
+                () = sleep_until(flush.at()) => self.world.due.reads = true,
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             while let Ok(message) = inbox.try_recv() {
@@ -164,9 +165,16 @@ impl Watcher {
         }
     }
 
-    /// Starts the reads and watches that the World wants now, and stops those that it does not.
+    /// Starts the reads and watches that the World wants now, and stops those that it does not want
+    /// any more. While it looks through all Receivers, changes add up, so that many cost one look.
     fn follow_world(&mut self) {
-        for (key, asked) in self.world.reads(clock::now_ms()) {
+        let due = self.world.due;
+        let reads = if due.reads {
+            self.world.reads(clock::now_ms())
+        } else {
+            Vec::new()
+        };
+        for (key, asked) in reads {
             tokio::spawn(read(
                 self.api.clone(),
                 self.reads.clone(),
@@ -175,7 +183,7 @@ impl Watcher {
                 self.messages.clone(),
             ));
         }
-        if !self.world.dirty.snapshot {
+        if !due.scopes {
             return;
         }
         let changes = self.world.scope_changes();

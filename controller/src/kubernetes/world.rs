@@ -72,6 +72,15 @@ pub(super) struct Dirty {
     pub(super) objects: bool,
 }
 
+/// What has to be looked through again. Each costs a look at every Receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// [`World::reads`].
+    pub(super) reads: bool,
+    /// [`World::scope_changes`].
+    pub(super) scopes: bool,
+}
+
 /// Watches to be started and stopped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ScopeChanges {
@@ -92,6 +101,7 @@ pub(super) struct World {
     last_id: u64,
     objects: LiveObjects,
     pub(super) dirty: Dirty,
+    pub(super) due: Due,
 }
 
 impl World {
@@ -118,6 +128,8 @@ impl World {
             Step::Begin | Step::Listed(_) | Step::Trouble(_) => false,
         };
         self.dirty.snapshot |= is_material;
+        self.due.reads |= is_material;
+        self.due.scopes |= is_material;
         self.dirty.lives |= is_material || matches!(step, Step::Set(_));
         self.receivers
             .apply(step.map(|seen| (seen.live.key.clone(), seen)));
@@ -127,6 +139,7 @@ impl World {
     pub(super) fn secrets(&mut self, step: Step<(Key, SecretVersion)>) {
         match &step {
             Step::Complete => {
+                self.due.reads = true;
                 self.dirty.lives = true;
                 // What a complete list does not show is gone.
                 for known in self.known.values_mut() {
@@ -134,7 +147,9 @@ impl World {
                 }
             }
             Step::Set((key, _)) | Step::Gone((key, _)) => {
-                self.dirty.lives |= self.known.contains_key(key);
+                let is_named = self.known.contains_key(key);
+                self.due.reads |= is_named;
+                self.dirty.lives |= is_named;
             }
             Step::Begin | Step::Listed(_) | Step::Trouble(_) => {}
         }
@@ -155,6 +170,7 @@ impl World {
 
     /// The Secrets to be read now, each with what [`Self::secret_read`] wants back.
     pub(super) fn reads(&mut self, now_ms: u64) -> Vec<(Key, String)> {
+        self.due.reads = false;
         let (Some(receivers), Some(secrets)) = (self.receivers.current(), self.secrets.current())
         else {
             return Vec::new();
@@ -194,6 +210,7 @@ impl World {
         now_ms: u64,
     ) {
         self.reading.remove(key);
+        self.due.reads = true;
         self.dirty.snapshot = true;
         let before = self.known.remove(key);
         let failures = before.as_ref().map_or(0, |known| known.failures);
@@ -222,6 +239,7 @@ impl World {
 
     /// Which watches wildcards and filters need now, as changes.
     pub(super) fn scope_changes(&mut self) -> ScopeChanges {
+        self.due.scopes = false;
         let Some(receivers) = self.receivers.current() else {
             return ScopeChanges::default();
         };

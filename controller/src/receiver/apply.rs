@@ -75,3 +75,136 @@ fn jitter() -> Duration {
     let share = u32::try_from(clock::now_ns() % 100).unwrap_or(0);
     WAIT * share / 100
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubernetes::script::{refusal, scripted};
+    use crate::receiver::status::FINALIZER;
+
+    fn object(version: &str, generation: i64, more: &Value) -> Value {
+        let mut metadata = json!({
+            "name": "app", "namespace": "ns", "uid": "u", "resourceVersion": version,
+            "generation": generation, "finalizers": [FINALIZER],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            metadata[key] = value.clone();
+        }
+        json!({"metadata": metadata, "spec": {"type": "generic", "resources": []}})
+    }
+
+    fn live(version: &str, more: &Value) -> Arc<Live> {
+        Arc::new(live_of(object(version, 1, more)))
+    }
+
+    fn verdict() -> Status {
+        Status {
+            receiver_type: "generic".to_owned(),
+            generation: Some(1),
+            digest: Some(hook::digest::Digest::of(b"t", "app", "ns")),
+            interval: Duration::from_secs(600),
+            failure: None,
+            suspended: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    const RECEIVER: &str = "/apis/notification.toolkit.fluxcd.io/v1/namespaces/ns/receivers/app";
+
+    fn versions(requests: &[(String, Value)]) -> Vec<(&str, Option<&str>)> {
+        let requests = requests.iter();
+        requests
+            .map(|(call, body)| {
+                let call = call
+                    .split_once(RECEIVER)
+                    .map_or(("", ""), |(verb, rest)| (verb, rest));
+                let kind = match call {
+                    ("GET ", "") => "get",
+                    ("PATCH ", "") => "metadata",
+                    ("PATCH ", "/status") => "status",
+                    _ => "other",
+                };
+                (kind, body["metadata"]["resourceVersion"].as_str())
+            })
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_receiver_gets_its_finalizer_and_then_its_status() {
+        let none = json!({"finalizers": []});
+        let (api, requests) = scripted([
+            (200, object("2", 1, &json!({}))),
+            (200, object("3", 1, &json!({}))),
+        ]);
+        let left = apply(&api, live("1", &none), Some(&verdict()))
+            .await
+            .unwrap();
+        assert_eq!(left.unwrap().resource_version, "3");
+        let requests = requests.lock().unwrap();
+        assert_eq!(
+            versions(&requests),
+            [("metadata", Some("1")), ("status", Some("2"))]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_loses_is_made_again_on_what_is_there_then() {
+        let (api, requests) = scripted([
+            refusal(409, "app"),
+            (200, object("5", 1, &json!({}))),
+            (200, object("6", 1, &json!({}))),
+        ]);
+        let left = apply(&api, live("1", &json!({})), Some(&verdict()))
+            .await
+            .unwrap();
+        assert_eq!(left.unwrap().resource_version, "6");
+        let requests = requests.lock().unwrap();
+        assert_eq!(
+            versions(&requests),
+            [("status", Some("1")), ("get", None), ("status", Some("5"))]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_loses_five_times_is_given_up_for_now() {
+        let round = || [refusal(409, "app"), (200, object("5", 1, &json!({})))];
+        let answers = (0..4).flat_map(|_| round()).chain([refusal(409, "app")]);
+        let (api, _) = scripted(answers.collect::<Vec<_>>());
+        let result = apply(&api, live("1", &json!({})), Some(&verdict())).await;
+        assert_eq!(result, Err(ApiError::Conflict("no".to_owned())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_said_of_a_generation_that_was_not_decided_about() {
+        let (api, requests) = scripted([refusal(409, "app"), (200, object("5", 2, &json!({})))]);
+        let left = apply(&api, live("1", &json!({})), Some(&verdict()))
+            .await
+            .unwrap();
+        assert_eq!(left.unwrap().generation, 2);
+        assert_eq!(requests.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deleted_receiver_is_let_go_and_one_that_is_gone_is_no_error() {
+        let deleting = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let (api, requests) = scripted([refusal(404, "app")]);
+        let left = apply(&api, live("1", &deleting), None).await;
+        assert_eq!(left, Ok(None));
+        let requests = requests.lock().unwrap();
+        assert_eq!(requests[0].1["metadata"]["finalizers"], json!([]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_twice() {
+        let now = clock::rfc3339_seconds(clock::now_ms());
+        let mut settled = live_of(object("1", 1, &json!({})));
+        settled.status = status::desired(&settled, &verdict(), &now);
+        let (api, requests) = scripted([]);
+        apply(&api, Arc::new(settled), Some(&verdict()))
+            .await
+            .unwrap();
+        assert_eq!(requests.lock().unwrap().len(), 0);
+    }
+}
