@@ -1,6 +1,7 @@
 //! The API server goes away and comes back; the process is stopped.
 
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::manifests::Receiver;
 use e2e::trials::{Trials, expect};
@@ -8,7 +9,7 @@ use e2e::wait::{self, PATIENCE};
 use e2e::{Cluster, Forge};
 use rustix::process::Signal;
 
-use crate::hookgate::{Hookgate, Stand, ready, requested_at};
+use crate::hookgate::{Hookgate, Stand, calls, ready, requested_at};
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
@@ -19,6 +20,10 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
         .alone(
             "a_start_without_an_api_server_answers_503_and_mends_itself",
             late,
+        )
+        .alone(
+            "a_kill_in_the_middle_loses_no_hook_that_was_answered_200",
+            killed,
         )
         .alone(
             "a_stop_turns_readiness_off_first_and_loses_no_hook",
@@ -114,4 +119,71 @@ fn stopped() {
     assert!(status.success());
     let at = requested_at(&cluster, "GitRepository", &receiver.namespace, "stopped");
     assert!(at.is_some());
+}
+
+/// Senders that never stop, until nobody listens; the time before each hook that got 200.
+fn killed() {
+    let cluster = Cluster::start();
+    let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=300ms"]);
+    let receiver = ready(&cluster, Receiver::new("github", "killed"));
+    let client = hookgate.client();
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, receiver) = (client.clone(), receiver.clone());
+            thread::spawn(move || {
+                let mut last = None;
+                loop {
+                    let sent = SystemTime::now();
+                    match client.send(Forge::new().hook(&receiver)) {
+                        Ok(answer) if answer.status == 200 => last = Some(sent),
+                        Ok(answer) => panic!("{answer:?}"),
+                        Err(_) => return last,
+                    }
+                }
+            })
+        })
+        .collect();
+    // Some have been answered by then, and others wait for the next PATCH.
+    wait::until("two PATCHes", PATIENCE, || {
+        let calls = calls(&cluster, &receiver.namespace);
+        let patches = calls.iter().filter(|call| *call == "patch gitrepositories");
+        (patches.count() >= 2).then_some(())
+    })
+    .expect("hooks cause PATCHes");
+    hookgate.process.kill();
+    let ended = senders
+        .into_iter()
+        .map(|sender| sender.join().expect("a sender ends"));
+    let last = ended.flatten().max().expect("a hook was answered");
+    let last = last
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_nanos();
+    let at = requested_at(&cluster, "GitRepository", &receiver.namespace, "killed");
+    let at = nanos(&at.expect("it was asked"));
+    assert!(
+        at >= last,
+        "the last PATCH at {at} was before a hook of {last}"
+    );
+}
+
+/// RFC 3339 in UTC as nanoseconds since 1970.
+fn nanos(text: &str) -> u128 {
+    let numbers: Vec<u128> = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().expect("digits"))
+        .collect();
+    let [year, month, day, hour, minute, second, fraction] = numbers[..] else {
+        panic!("{text:?} has no seven numbers");
+    };
+    // Days of years that begin in March: the leap day is the last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    let seconds = (days - 719_468) * 86_400 + hour * 3_600 + minute * 60 + second;
+    seconds * 1_000_000_000 + fraction
 }

@@ -27,7 +27,7 @@ fn bursts() {
     let cluster = Cluster::start();
     // The promise is two PATCHes and one more for each interval that the burst takes to arrive: on a
     // busy machine 2,000 senders need more than the second that is the default.
-    let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=3s"]);
+    let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=5s"]);
     for (name, resources, most) in [("burst", 1, 3), ("burst-wide", 50, 150)] {
         let resources = (0..resources).map(|n| Resource::new("GitRepository", &format!("r-{n}")));
         let receiver = Receiver::new("github", name).resources(resources.collect());
