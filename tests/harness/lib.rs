@@ -25,6 +25,7 @@ pub mod envoy;
 pub mod forge;
 pub mod issuer;
 pub mod manifests;
+pub mod module;
 pub mod ports;
 pub mod process;
 pub mod tls;

@@ -37,19 +37,37 @@ pub struct Counts {
     pub refused: Option<(String, u64)>,
 }
 
+impl Counts {
+    fn count(&mut self, reason: &str, admitted: bool, now_ms: u64) {
+        match self.reasons.get_mut(reason) {
+            Some(n) => *n = n.saturating_add(1),
+            None => {
+                self.reasons.insert(reason.into(), 1);
+            }
+        }
+        if admitted {
+            self.admitted_at = Some(now_ms);
+            return;
+        }
+        match &mut self.refused {
+            Some((last, at)) if last == reason => *at = now_ms,
+            refused => *refused = Some((reason.into(), now_ms)),
+        }
+    }
+}
+
 impl Report {
     /// Counts one decision. `false` if the report is full.
     pub fn count(&mut self, hook: &str, reason: &str, admitted: bool, now_ms: u64) -> bool {
-        if self.hooks.len() >= MAX_HOOKS && !self.hooks.contains_key(hook) {
-            return false;
+        // Looked up before it is entered: this runs for each request, and an entry's key is an allocation.
+        if !self.hooks.contains_key(hook) {
+            if self.hooks.len() >= MAX_HOOKS {
+                return false;
+            }
+            self.hooks.insert(hook.into(), Counts::default());
         }
-        let counts = self.hooks.entry(hook.into()).or_default();
-        let n = counts.reasons.entry(reason.into()).or_default();
-        *n = n.saturating_add(1);
-        if admitted {
-            counts.admitted_at = Some(now_ms);
-        } else {
-            counts.refused = Some((reason.into(), now_ms));
+        if let Some(counts) = self.hooks.get_mut(hook) {
+            counts.count(reason, admitted, now_ms);
         }
         true
     }
