@@ -36,6 +36,8 @@ pub struct Edge {
     pub tls_key: PathBuf,
     /// The controller's ECDS server: filter code, table, edge reports.
     pub xds: HostPort,
+    /// Mutual TLS with [`Edge::xds`]; plain text without.
+    pub xds_tls: Option<XdsClientTls>,
     /// The controller's hook port: where admitted hooks go.
     pub controller: HostPort,
     /// Envoy's admin interface. Loopback only: it shows the table and can stop Envoy.
@@ -62,6 +64,7 @@ impl Default for Edge {
             tls_cert: PathBuf::from("/etc/hookgate/tls.crt"),
             tls_key: PathBuf::from("/etc/hookgate/tls.key"),
             xds: HostPort::from(SocketAddr::from(([127, 0, 0, 1], 18000))),
+            xds_tls: None,
             controller: HostPort::from(SocketAddr::from(([127, 0, 0, 1], 9292))),
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             client_address: ClientAddress::Peer,
@@ -97,6 +100,11 @@ impl Edge {
         }
         check_path("--tls-cert", &self.tls_cert)?;
         check_path("--tls-key", &self.tls_key)?;
+        if let Some(tls) = &self.xds_tls {
+            check_path("--xds-client-cert", &tls.cert)?;
+            check_path("--xds-client-key", &tls.key)?;
+            check_path("--xds-ca", &tls.ca)?;
+        }
         if let ClientAddress::ForwardedFor { hops } = self.client_address {
             check_hops(hops)?;
         }
@@ -138,6 +146,44 @@ impl Edge {
             }
         }
         Ok(())
+    }
+}
+
+/// What Envoy shows to the controller's xDS port, and what it wants to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdsClientTls {
+    /// PEM file of Envoy's certificate chain, as a path on Envoy's machine.
+    pub cert: PathBuf,
+    /// PEM file of its private key, as a path on Envoy's machine.
+    pub key: PathBuf,
+    /// PEM file of the CAs that sign the controller's certificate, as a path on Envoy's machine.
+    pub ca: PathBuf,
+    /// The name that the controller's certificate must have; the host of [`Edge::xds`] if `None`.
+    pub server_name: Option<DnsName>,
+}
+
+/// A DNS name, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName(String);
+
+impl FromStr for DnsName {
+    type Err = EdgeError;
+
+    fn from_str(text: &str) -> Result<Self, EdgeError> {
+        // Certificates hold names without the root's dot.
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if !is_dns_name(name) {
+            return Err(EdgeError::ServerName {
+                value: shorten(text),
+            });
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -207,6 +253,14 @@ impl HostPort {
         match &self.host {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
+        }
+    }
+
+    /// The name as certificates have it: without the root's dot. `None` for an IP address.
+    pub(super) fn name(&self) -> Option<String> {
+        match &self.host {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(name.strip_suffix('.').unwrap_or(name).to_owned()),
         }
     }
 
@@ -303,6 +357,14 @@ pub enum EdgeError {
         "{value:?} is not HOST:PORT: give a DNS name or an IP address with a port from 1 to 65535, for example hookgate.flux-system:18000, 10.0.0.5:18000 or [::1]:18000"
     )]
     HostPort {
+        /// The refused text, shortened.
+        value: String,
+    },
+    /// Not a name that a certificate can have.
+    #[error(
+        "{value:?} is not a DNS name: give the name in the controller's certificate, for example hookgate.flux-system.svc"
+    )]
+    ServerName {
         /// The refused text, shortened.
         value: String,
     },
@@ -477,6 +539,45 @@ mod tests {
                 want.map(|(ip, host, port)| (ip, host.to_owned(), port)),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_server_name_is_a_dns_name_without_the_dot_of_the_root() {
+        for (text, want) in [
+            (
+                "Hookgate.flux-system.svc.",
+                Some("hookgate.flux-system.svc"),
+            ),
+            ("localhost", Some("localhost")),
+            ("10.0.0.5", None),
+            ("*.example", None),
+            ("a\"b", None),
+            ("a:1", None),
+            ("", None),
+            (".", None),
+        ] {
+            let got = text.parse::<DnsName>().map(|name| name.to_string()).ok();
+            assert_eq!(got.as_deref(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_files_for_the_xds_port_obey_the_rules_of_all_files() {
+        for (flag, cert, key, ca) in [
+            ("--xds-client-cert", "c", "/k", "/a"),
+            ("--xds-client-key", "/c", "/k\n", "/a"),
+            ("--xds-ca", "/c", "/k", "/a\""),
+        ] {
+            let message = refusal(|edge| {
+                edge.xds_tls = Some(XdsClientTls {
+                    cert: cert.into(),
+                    key: key.into(),
+                    ca: ca.into(),
+                    server_name: None,
+                });
+            });
+            assert!(message.starts_with(&format!("{flag} ")), "{message}");
         }
     }
 
