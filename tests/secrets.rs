@@ -89,7 +89,7 @@ fn flags(folder: &Path, flags: [(&str, &str); 3]) -> Vec<String> {
 
 fn mutual_tls() {
     let pki = TempDir::new().expect("a folder can be made");
-    Tls::create(pki.path());
+    let _files = Tls::create(pki.path());
     let served = || {
         let mut all = options();
         all.controller_flags.extend(flags(
@@ -150,7 +150,7 @@ fn mutual_tls() {
     world.restart_envoy();
     world.await_everywhere(&genuine, 200);
     // One that is good: another CA for both sides.
-    Tls::create(pki.path());
+    let _files = Tls::create(pki.path());
     count(&world, "hookgate_xds_tls_reloads_total", 1.0);
     world.restart_envoy();
     world.await_everywhere(&genuine, 200);
