@@ -182,8 +182,11 @@ enum Object {
     Other(ResourceRef, Box<ObjectRecord>),
 }
 
-/// The objects of a file, or what is wrong with them, by the number of their document from 1.
-fn parse(text: &str) -> Vec<(usize, Result<(Name, Object), String>)> {
+/// The objects of a file, or what is wrong with them, by the number of their document from 1; 0 for the
+/// file.
+type Parsed = Vec<(usize, Result<(Name, Object), String>)>;
+
+fn parse(text: &str) -> Parsed {
     (1..)
         .zip(documents(text))
         .filter_map(|(n, text)| Some((n, document(text).transpose()?)))
@@ -268,7 +271,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn file(&mut self, file: &str, parsed: Vec<(usize, Result<(Name, Object), String>)>) {
+    fn file(&mut self, file: &str, parsed: Parsed) {
         for (document, parsed) in parsed {
             let taken = parsed.and_then(|(name, object)| self.take(file, name, object));
             if let Err(message) = taken {

@@ -163,12 +163,11 @@ fn mac(key: &str, body: &[u8]) -> String {
 struct Stage {
     address: SocketAddr,
     requester: Arc<ManifestRequester>,
-    signer: Signer,
     _stop: watch::Sender<bool>,
 }
 
 impl Stage {
-    async fn start(rows: &[Row], signer: Signer, flags: &[&str]) -> Self {
+    async fn start(rows: &[Row], signer: &Signer, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (n, row) in rows.iter().enumerate() {
             let name = format!("row-{n}");
@@ -210,7 +209,6 @@ impl Stage {
         Self {
             address,
             requester,
-            signer,
             _stop: stop,
         }
     }
@@ -255,7 +253,7 @@ impl Stage {
 }
 
 /// Answers of all rows at once, so that a failure shows every row that is off.
-async fn check_with(rows: Vec<Row>, signer: Signer, flags: &[&str]) {
+async fn check_with(rows: Vec<Row>, signer: &Signer, flags: &[&str]) {
     let stage = Stage::start(&rows, signer, flags).await;
     let mut off = Vec::new();
     for (n, row) in rows.iter().enumerate() {
@@ -270,11 +268,10 @@ async fn check_with(rows: Vec<Row>, signer: Signer, flags: &[&str]) {
         }
     }
     assert!(off.is_empty(), "{off:#?}");
-    drop(stage.signer);
 }
 
 async fn check(rows: Vec<Row>) {
-    check_with(rows, Signer::new(), &[]).await;
+    check_with(rows, &Signer::new(), &[]).await;
 }
 
 /// Signs tokens as an issuer.
@@ -309,7 +306,7 @@ impl Signer {
     }
 
     /// A token that `generic-oidc` and `gcr` take, but for these changes; `null` leaves out.
-    fn bearer(&self, changes: Value) -> String {
+    fn bearer(&self, changes: &Value) -> String {
         let now = crate::clock::now_ms() / 1000;
         let mut claims = json!({"iss": ISSUER, "aud": "notification-controller", "exp": now + 600});
         for (name, value) in changes.as_object().unwrap() {

@@ -179,7 +179,7 @@ async fn a3_events() {
         github("issues", (400, 0)),
         gitlab("Tag Push Hook", (400, 0)),
     ];
-    check_with(strict, Signer::new(), &["--filtered-hook-status=400"]).await;
+    check_with(strict, &Signer::new(), &["--filtered-hook-status=400"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +242,7 @@ async fn a5_paths_methods_and_sizes() {
     ]);
     check(rows).await;
     let any = Vec::from(methods(|_| 200));
-    check_with(any, Signer::new(), &["--allow-any-method"]).await;
+    check_with(any, &Signer::new(), &["--allow-any-method"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +359,7 @@ async fn a8_shapes_of_json() {
     }
     rows.push(row("a tag", "dockerhub", (400, 0)).body(r#"{"push_data":{"tag":1}}"#));
     let signer = Signer::new();
-    let google = signer.bearer(json!({
+    let google = signer.bearer(&json!({
         "iss": GOOGLE, "aud": AUDIENCE, "email": EMAIL, "email_verified": true,
     }));
     let gcr = |body: &str, want| {
@@ -385,7 +385,7 @@ async fn a8_shapes_of_json() {
             (400, 0),
         ),
     ]);
-    check_with(rows, signer, &[]).await;
+    check_with(rows, &signer, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -401,12 +401,12 @@ async fn a9_tokens() {
     let token = |changes: Value, want| {
         row("oidc", "generic-oidc", want)
             .spec(&plain)
-            .with("Authorization", signer.bearer(changes))
+            .with("Authorization", signer.bearer(&changes))
     };
     let validated = |changes: Value, want| {
         row("validated", "generic-oidc", want)
             .spec(&providers)
-            .with("Authorization", signer.bearer(changes))
+            .with("Authorization", signer.bearer(&changes))
     };
     let raw = |head: Value, want| {
         let claims = json!({"iss": ISSUER, "aud": "notification-controller", "exp": now + 600});
@@ -423,13 +423,13 @@ async fn a9_tokens() {
             claims[name] = value.clone();
         }
         row("gcr", "gcr", want)
-            .with("Authorization", signer.bearer(claims))
+            .with("Authorization", signer.bearer(&claims))
             .body(format!(
                 r#"{{"message":{{"data":"{}"}}}}"#,
                 STANDARD.encode("{}")
             ))
     };
-    let lower = signer.bearer(json!({})).replacen("Bearer", "bearer", 1);
+    let lower = signer.bearer(&json!({})).replacen("Bearer", "bearer", 1);
     let rows = vec![
         token(json!({}), (200, 1)),
         token(json!({}), (400, 0)).with("Authorization", lower),
@@ -456,5 +456,5 @@ async fn a9_tokens() {
         google(json!({"email_verified": "true"}), (400, 0)),
         google(json!({"email": "other@example.com"}), (400, 0)),
     ];
-    check_with(rows, signer, &[]).await;
+    check_with(rows, &signer, &[]).await;
 }
