@@ -3,8 +3,11 @@
 //! Whatever is not expected ends in a local reply, never in "continue".
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use hook::config::Hook;
 use hook::gate::{Decision, Gate, Pending, Step, Verdict};
+use hook::rejection::Rejection;
 use hook::request::Request;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -19,8 +22,10 @@ pub(crate) struct Http {
     gate: Option<Rc<Gate>>,
     hold_headers: bool,
     shared: Rc<Shared>,
+    /// The hook that was admitted by its head.
+    hook: Option<Arc<Hook>>,
     state: State,
-    /// Bytes of the body that have been hashed.
+    /// Bytes of the body that have been hashed, or that went on after a verdict on the head.
     done: usize,
 }
 
@@ -41,6 +46,7 @@ impl Http {
             gate,
             hold_headers,
             shared,
+            hook: None,
             state: State::Fresh,
             done: 0,
         }
@@ -107,6 +113,21 @@ impl Http {
         Ok(())
     }
 
+    /// Lets more of an admitted hook's body go on: the head of a chunked one does not say how much
+    /// there is. Above the limit the sender gets 413, and the upstream a cut connection.
+    fn pass(&mut self, bytes: usize) -> Action {
+        self.done = self.done.saturating_add(bytes);
+        let max = self.gate.as_ref().map_or(0, |gate| gate.max_body());
+        if self.done as u64 <= max {
+            return Action::Continue;
+        }
+        let decision = Decision {
+            verdict: Verdict::Reject(Rejection::TooLarge),
+            hook: self.hook.clone(),
+        };
+        self.decide(&decision, host::now_ms(), &Envoy::default())
+    }
+
     fn finish(&mut self, now_ms: u64, envoy: &Envoy) -> Action {
         match std::mem::replace(&mut self.state, State::Answered) {
             State::Body(pending) => {
@@ -152,7 +173,9 @@ impl HttpContext for Http {
                 if !self.hold_headers && matches!(decision.verdict, Verdict::Admit(_)) {
                     host::mark_verified(&envoy);
                 }
-                self.decide(&decision, now_ms, &envoy)
+                let action = self.decide(&decision, now_ms, &envoy);
+                self.hook = decision.hook;
+                action
             }
             Step::Body(pending) => {
                 self.state = State::Body(Box::new(pending));
@@ -168,7 +191,7 @@ impl HttpContext for Http {
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         match (&self.state, end_of_stream) {
-            (State::Admitted, _) => return Action::Continue,
+            (State::Admitted, _) => return self.pass(body_size),
             (State::Answered, _) => return Action::Pause,
             (State::Fresh | State::Body(_), _) => {}
         }

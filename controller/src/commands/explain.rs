@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use hook::gate::{Decision, Step, Verdict};
+use hook::gate::{Admission, Decision, Step, Verdict};
 use hook::request::Request;
 use serde_json::Value;
 
@@ -188,7 +188,7 @@ fn tell(
                 story.say("proof", "with SHA-1, which is weak");
             }
             story.say("verdict", "admitted");
-            trigger(story, args, captured, compiled, &decision);
+            trigger(story, args, captured, compiled, &decision, admission);
         }
     }
 }
@@ -227,6 +227,7 @@ fn trigger(
     captured: &Captured<'_>,
     compiled: &Compiled,
     decision: &Decision,
+    admission: &Admission,
 ) {
     let plan = decision
         .hook
@@ -235,7 +236,8 @@ fn trigger(
     let Some(plan) = plan else {
         return;
     };
-    let prepared: Prepared = match deliver::prepare(plan, &captured.request, captured.body) {
+    let prepared = deliver::prepare(plan, admission, &captured.request, captured.body);
+    let prepared: Prepared = match prepared {
         Ok(prepared) => prepared,
         Err(rejection) => {
             let reason = rejection.reason();

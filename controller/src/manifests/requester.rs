@@ -72,7 +72,7 @@ impl Requester for ManifestRequester {
         resource: &ResourceRef,
         requested_at: &str,
     ) -> Result<(), RequestError> {
-        if !self.snapshots.borrow().objects.contains_key(resource) {
+        if self.snapshots.borrow().object(resource).is_none() {
             return Err(RequestError::NotFound);
         }
         tracing::info!(%resource, requested_at, "reconcile request");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::api::receiver::{RESOURCE_KINDS, ResourceSpec};
 use crate::api::reference::ResourceRef;
 use crate::objects::{ObjectRecord, Snapshot};
@@ -46,15 +48,18 @@ pub fn select(
             let labels = entry.match_labels.clone().unwrap_or_default();
             let probe = resource("");
             for (reference, record) in &snapshot.objects {
-                if is_of(reference, &probe) && has_labels(record, &labels) {
-                    selection.add(reference.clone(), record, filter);
+                if reference.is_kind_of(&probe)
+                    && reference.namespace == namespace
+                    && has_labels(record, &labels)
+                {
+                    selection.add(resource(&reference.name), record, filter);
                 }
             }
         }
         (name, None) => selection.resources.push(resource(name)),
         (name, Some(filter)) => {
             let reference = resource(name);
-            match snapshot.objects.get(&reference) {
+            match snapshot.object(&reference) {
                 Some(record) => selection.add(reference, record, Some(filter)),
                 None => selection.errors.push(format!("{reference}: not found")),
             }
@@ -78,8 +83,18 @@ pub fn static_error(entry: &ResourceSpec) -> Option<String> {
 }
 
 impl Selection {
+    /// The object is asked, and its filter sees it, in the version that the entry names, as from an
+    /// API server.
     fn add(&mut self, reference: ResourceRef, record: &ObjectRecord, filter: Option<&Filter<'_>>) {
-        match filter.map_or(Ok(true), |filter| filter(record)) {
+        let passes = |filter: &Filter<'_>| {
+            let stands = record.json.get("apiVersion").and_then(Value::as_str);
+            if stands.is_none_or(|version| version == reference.api_version) {
+                filter(record)
+            } else {
+                filter(&record.in_version(&reference.api_version))
+            }
+        };
+        match filter.map_or(Ok(true), passes) {
             Ok(true) => self.resources.push(reference),
             Ok(false) => {}
             Err(error) => self.errors.push(format!("{reference}: {error}")),
@@ -106,12 +121,6 @@ fn api_version(entry: &ResourceSpec) -> Option<&str> {
             .find(|(kind, _)| *kind == entry.kind)
             .and_then(|(_, version)| *version)
     })
-}
-
-fn is_of(reference: &ResourceRef, probe: &ResourceRef) -> bool {
-    reference.api_version == probe.api_version
-        && reference.kind == probe.kind
-        && reference.namespace == probe.namespace
 }
 
 fn has_labels(record: &ObjectRecord, labels: &BTreeMap<String, String>) -> bool {
@@ -203,6 +212,29 @@ mod tests {
         );
         let got = select(&entry("*", Some(&[("app", "z")])), "ns", false, &all, None);
         assert_eq!(got, chosen(Vec::new()));
+    }
+
+    #[test]
+    fn an_object_of_another_version_is_seen_and_asked_in_the_version_that_the_entry_names() {
+        let mut all = snapshot(&[("ns", "a", "x")]);
+        for record in all.objects.values_mut() {
+            record.json = json!({"apiVersion": GIT, "kind": "GitRepository"});
+        }
+        let old = "source.toolkit.fluxcd.io/v1beta2";
+        let wanted = ResourceRef {
+            api_version: old.to_owned(),
+            ..reference("ns", "a")
+        };
+        let filter = |record: &ObjectRecord| Ok(record.json["apiVersion"] == old);
+        for name in ["a", "*"] {
+            let mut entry = entry(name, Some(&[]));
+            entry.api_version = Some(old.to_owned());
+            let got = select(&entry, "ns", false, &all, Some(&filter));
+            assert_eq!(got, chosen(vec![wanted.clone()]), "{name}");
+            entry.api_version = Some("other.example/v1".to_owned());
+            let got = select(&entry, "ns", false, &all, Some(&filter));
+            assert_eq!(got.resources, [], "{name}");
+        }
     }
 
     #[test]
