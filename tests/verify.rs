@@ -9,20 +9,20 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use e2e::binaries;
+use e2e::{binaries, servers};
 
 const HELP: &str = "Run every test: unit, table and property tests, documentation, the rules of the house, the README,
-and the end-to-end tests with real Envoys.
+and the end-to-end tests with real Envoys and a real API server.
 
 Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
-  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys
+  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys, etcd and kube-apiserver
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
-  e2e      real Envoys, real binaries, the README's commands
+  e2e      real Envoys, a real API server, real binaries, the README's commands
 
-Needs rustup and Python 3 (with venv); ENVOY=FILE takes an Envoy 1.40.0 from elsewhere.
+Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE and KUBE_APISERVER=FILE take those from elsewhere.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
 /// A step: its name, what it is, and what it does.
@@ -35,7 +35,7 @@ struct Step {
 const STEPS: [Step; 4] = [
     Step {
         name: "parts",
-        what: "the filter, the controller and the Envoys",
+        what: "the filter, the controller, the Envoys and the API server",
         run: parts,
     },
     Step {
@@ -110,6 +110,8 @@ fn parts() -> Result<(), String> {
     {
         binaries::envoy(version).map_err(words)?;
     }
+    servers::etcd().map_err(words)?;
+    servers::kube_apiserver().map_err(words)?;
     Ok(())
 }
 

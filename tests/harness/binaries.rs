@@ -337,7 +337,7 @@ fn envoy_in(home: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn from_environment(variable: &str) -> Result<Option<PathBuf>, Error> {
+pub(crate) fn from_environment(variable: &str) -> Result<Option<PathBuf>, Error> {
     let Some(path) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
@@ -384,7 +384,7 @@ fn shown(command: &mut Command) -> Result<(), Error> {
 }
 
 /// Runs it silently; what it wrote is in the error.
-fn captured(command: &mut Command) -> Result<String, Error> {
+pub(crate) fn captured(command: &mut Command) -> Result<String, Error> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -403,7 +403,7 @@ fn captured(command: &mut Command) -> Result<String, Error> {
     })
 }
 
-fn line(command: &Command) -> String {
+pub(crate) fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)
@@ -412,7 +412,7 @@ fn line(command: &Command) -> String {
 }
 
 /// Holds until dropped: no other test binary makes the same part meanwhile.
-fn lock(part: &str) -> Result<File, Error> {
+pub(crate) fn lock(part: &str) -> Result<File, Error> {
     let path = tools_dir()?.join(format!(".{part}.lock"));
     let failed = |source| Error::Io {
         path: path.clone(),

@@ -1,7 +1,7 @@
 //! The harness of the end-to-end tests: Hookgate as a user runs it.
 //!
 //! One idea: **a process is a value**. It owns its child, its log and its folder; dropping it stops the
-//! child and waits for it. [`World`] holds everything in start order and drops it in reverse:
+//! child and waits for it. [`World`] holds everything in start order and drops it in reverse, [`Cluster`] a real API server:
 //!
 //! ```text
 //!  Forge ── hook ──► Client ── TLS ──► Envoy ── filter ──► Controller ──► GET /debug/requests
@@ -18,22 +18,30 @@
     reason = "a harness fails the test by panicking, tells progress on stderr, and owns clocks and deadlines"
 )]
 
+pub mod api;
+pub mod apiserver;
 pub mod binaries;
 pub mod client;
+pub mod cluster;
 pub mod controller;
 pub mod envoy;
+pub mod etcd;
+pub mod flux;
 pub mod forge;
 pub mod issuer;
 pub mod manifests;
 pub mod module;
 pub mod ports;
 pub mod process;
+pub mod servers;
 pub mod tls;
 pub mod trials;
 pub mod wait;
 pub mod world;
 
+pub use api::Api;
 pub use client::{Client, Request, Response};
+pub use cluster::Cluster;
 pub use forge::{Forge, Hook};
 pub use manifests::Receiver;
 pub use world::World;

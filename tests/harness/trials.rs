@@ -1,10 +1,13 @@
-//! Runs a test target's trials side by side on one World that outlives them all, and on Worlds of their own.
+//! Runs a test target's trials side by side on one stage that outlives them all, and on stages of their own. A stage is
+//! a World or a Cluster.
 //!
-//! A World in a `static` would never be dropped, and its processes would outlive the tests. Here `main` owns it: it is
+//! One in a `static` would never be dropped, and its processes would outlive the tests. Here `main` owns it: it is
 //! started by the first trial that asks for it and dropped before the exit code is returned.
 //!
-//! Trials that share a World use Receivers of their own ([`World::add`]), so that counts do not mix.
+//! Trials that share a World use Receivers of their own ([`World::add`]), those that share a Cluster a namespace of their
+//! own ([`crate::Cluster::namespace`]), so that counts do not mix.
 
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -16,27 +19,40 @@ use crate::world::{Options, World, chain};
 /// Trials at once, if the command line does not say: most of them wait.
 const AT_ONCE: usize = 4;
 
+/// What trials share: started by the first that asks for it, dropped after the last.
+pub trait Stage: Send + Sync + 'static {
+    /// Keeps its files when it is dropped, and tells where.
+    fn keep_files(&mut self);
+}
+
+impl Stage for World {
+    fn keep_files(&mut self) {
+        Self::keep_files(self);
+    }
+}
+
 /// The trials of a test target.
-#[derive(Debug)]
-pub struct Trials {
-    shared: Arc<Shared>,
+pub struct Trials<S = World> {
+    shared: Arc<Shared<S>>,
     trials: Vec<Trial>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    options: Options,
-    world: OnceLock<Result<World, String>>,
+/// Starts a stage, or says why not.
+type Start<S> = dyn Fn() -> Result<S, Box<dyn Error + Send + Sync>> + Send + Sync;
+
+struct Shared<S> {
+    start: Box<Start<S>>,
+    started: OnceLock<Result<S, String>>,
 }
 
-impl Shared {
-    fn world(&self) -> &World {
+impl<S> Shared<S> {
+    fn stage(&self) -> &S {
         let started = self
-            .world
-            .get_or_init(|| World::try_start(self.options.clone()).map_err(|error| chain(&*error)));
+            .started
+            .get_or_init(|| (self.start)().map_err(|error| chain(&*error)));
         match started {
-            Ok(world) => world,
-            Err(error) => panic!("the shared World did not start: {error}"),
+            Ok(stage) => stage,
+            Err(error) => panic!("what the trials share did not start: {error}"),
         }
     }
 }
@@ -45,9 +61,19 @@ impl Trials {
     /// No trials yet; the shared World will be started with these options.
     #[must_use]
     pub fn on(options: Options) -> Self {
+        Self::started_by(move || World::try_start(options.clone()))
+    }
+}
+
+impl<S: Stage> Trials<S> {
+    /// No trials yet; what they share will be started by `start`.
+    #[must_use]
+    pub fn started_by(
+        start: impl Fn() -> Result<S, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Self {
         let shared = Shared {
-            options,
-            world: OnceLock::new(),
+            start: Box::new(start),
+            started: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -55,16 +81,12 @@ impl Trials {
         }
     }
 
-    /// A trial on the shared World.
+    /// A trial on what is shared.
     #[must_use]
-    pub fn shared(
-        mut self,
-        name: impl Into<String>,
-        trial: impl Fn(&World) + Send + 'static,
-    ) -> Self {
+    pub fn shared(mut self, name: impl Into<String>, trial: impl Fn(&S) + Send + 'static) -> Self {
         let shared = Arc::clone(&self.shared);
         self.trials.push(Trial::test(name, move || {
-            trial(shared.world());
+            trial(shared.stage());
             Ok(())
         }));
         self
@@ -80,17 +102,17 @@ impl Trials {
         self
     }
 
-    /// Runs them as the command line asks, and drops the World.
+    /// Runs them as the command line asks, and drops what they shared.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads.get_or_insert(AT_ONCE);
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         if conclusion.has_failed()
-            && let Some(world) = Arc::into_inner(self.shared)
-            && let Some(Ok(mut world)) = world.world.into_inner()
+            && let Some(shared) = Arc::into_inner(self.shared)
+            && let Some(Ok(mut stage)) = shared.started.into_inner()
         {
-            world.keep_files();
+            stage.keep_files();
         }
         conclusion.exit_code()
     }

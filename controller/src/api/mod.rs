@@ -1,6 +1,7 @@
 //! The Kubernetes objects that we read, as far as we read them.
 
 pub mod condition;
+pub mod crds;
 pub mod duration;
 pub mod meta;
 pub mod receiver;

@@ -1,0 +1,90 @@
+//! The kinds that Flux's other controllers own, as custom resources whose content nobody checks.
+
+use serde_json::{Value, json};
+
+use crate::api::plural;
+
+/// Kind, group and version, as Flux serves them.
+pub const KINDS: [(&str, &str, &str); 12] = [
+    (
+        "ArtifactGenerator",
+        "source.extensions.fluxcd.io",
+        "v1beta1",
+    ),
+    ("Bucket", "source.toolkit.fluxcd.io", "v1"),
+    ("ExternalArtifact", "source.toolkit.fluxcd.io", "v1"),
+    ("GitRepository", "source.toolkit.fluxcd.io", "v1"),
+    ("HelmChart", "source.toolkit.fluxcd.io", "v1"),
+    ("HelmRelease", "helm.toolkit.fluxcd.io", "v2"),
+    ("HelmRepository", "source.toolkit.fluxcd.io", "v1"),
+    ("ImagePolicy", "image.toolkit.fluxcd.io", "v1"),
+    ("ImageRepository", "image.toolkit.fluxcd.io", "v1"),
+    ("ImageUpdateAutomation", "image.toolkit.fluxcd.io", "v1"),
+    ("Kustomization", "kustomize.toolkit.fluxcd.io", "v1"),
+    ("OCIRepository", "source.toolkit.fluxcd.io", "v1"),
+];
+
+/// The definitions of all [`KINDS`].
+#[must_use]
+pub fn definitions() -> Vec<Value> {
+    KINDS
+        .map(|(kind, group, version)| definition(kind, group, version))
+        .into()
+}
+
+/// An object of one of the [`KINDS`].
+///
+/// # Panics
+///
+/// When it is none of them.
+#[must_use]
+pub fn object(kind: &str, namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": api_version(kind),
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+    })
+}
+
+/// `group/version` of one of the [`KINDS`].
+///
+/// # Panics
+///
+/// When it is none of them.
+#[must_use]
+pub fn api_version(kind: &str) -> String {
+    let (_, group, version) = KINDS
+        .iter()
+        .find(|(name, ..)| *name == kind)
+        .unwrap_or_else(|| panic!("{kind:?} is no kind of Flux"));
+    format!("{group}/{version}")
+}
+
+fn definition(kind: &str, group: &str, version: &str) -> Value {
+    let plural = plural(kind);
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "names": {
+                "kind": kind,
+                "listKind": format!("{kind}List"),
+                "plural": plural,
+                "singular": kind.to_lowercase(),
+            },
+            "scope": "Namespaced",
+            "versions": [{
+                "name": version,
+                "served": true,
+                "storage": true,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            }],
+        },
+    })
+}
