@@ -1,14 +1,18 @@
 //! Changes: the table follows the manifests, and no hook is lost on the way.
 #![expect(clippy::panic, reason = "a trial fails by panicking")]
 
+use std::fs;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use e2e::binaries;
 use e2e::client::Tally;
+use e2e::envoy::Envoy;
 use e2e::trials::{self, Trials, expect, statuses};
 use e2e::wait::{PATIENCE, until};
 use e2e::{Receiver, Request, World};
+use serde_json::{Value, json};
 
 fn main() -> ExitCode {
     Trials::on(trials::options())
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
             "of_two_receivers_on_one_path_one_is_served",
             two_on_one_path,
         )
+        .alone("a_bad_table_is_refused_and_the_last_one_kept", bad_table)
         .run()
 }
 
@@ -191,6 +196,92 @@ fn bad_manifest(world: &World) {
         );
         let _mended = world.add(&receiver);
     }
+}
+
+/// The controller makes no bad table, so this Envoy reads filter and table from a file.
+fn bad_table() {
+    let mut world = World::start(trials::options());
+    let genuine = world.hook("github");
+    let dump = world.envoy().config_dump();
+    let resource = extension(&dump).unwrap_or_else(|| panic!("no filter in the dump"));
+    let file = world.dir().join("ecds.json");
+    // Envoy notices a file that is renamed over the old one.
+    let put = |table: &str| {
+        let mut resource = resource.clone();
+        resource["typed_config"]["config"]["configuration"]["value"] = table.into();
+        let partial = file.with_extension("partial");
+        let text = json!({"resources": [resource]}).to_string();
+        let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &file));
+        assert!(written.is_ok(), "{written:?}");
+    };
+    let table = &resource["typed_config"]["config"]["configuration"]["value"];
+    let table = table.as_str().unwrap_or_default().to_owned();
+    put(&table);
+    let from = world
+        .bootstrap()
+        .lines()
+        .skip_while(|line| !line.ends_with("api_config_source:"));
+    let from: Vec<&str> = from.take(6).collect();
+    let indent = from[0].len() - from[0].trim_start().len();
+    let path = file.display();
+    let to = format!(
+        "{}path_config_source: {{path: \"{path}\"}}",
+        " ".repeat(indent)
+    );
+    let bootstrap = world.bootstrap().replace(&from.join("\n"), &to);
+    assert!(
+        bootstrap.contains("path_config_source"),
+        "the source is replaced"
+    );
+    world.stop_envoy();
+    let envoy = match Envoy::start(binaries::ENVOY, &bootstrap, world.dir()) {
+        Ok(envoy) => envoy,
+        Err(error) => panic!("{error}"),
+    };
+    world.await_everywhere(&genuine, 200);
+    let rejected = || {
+        let stats = envoy.stats("config_fail");
+        stats.iter().map(|(_, count)| count).sum::<u64>()
+    };
+    for (n, bad) in (1..).zip([
+        "",
+        "{",
+        "{}",
+        r#"{"version":999999}"#,
+        &table.replace("\"hooks\":[", "\"hooks\":[7,"),
+        &table.replacen('{', "{\"surprise\":1,", 1),
+    ]) {
+        put(bad);
+        let shown: String = bad.chars().take(60).collect();
+        let seen = until("the refusal", PATIENCE, || (rejected() >= n).then_some(()));
+        assert!(seen.is_ok(), "{shown}: {seen:?}: {:?}", envoy.stats("ecds"));
+        world.await_everywhere(&genuine, 200);
+        expect(&shown, &world.send(genuine.clone().forged()), 400);
+    }
+    // A good one is taken again.
+    put(&table.replace("\"apps/github\"", "\"apps/renamed\""));
+    let renamed = || {
+        envoy
+            .config_dump()
+            .to_string()
+            .contains("apps/renamed")
+            .then_some(())
+    };
+    let seen = until("the good table", PATIENCE, renamed);
+    assert!(seen.is_ok(), "{seen:?}");
+    expect("forged", &world.send(genuine.forged()), 400);
+}
+
+/// The filter's resource in a dump of Envoy's configuration.
+fn extension(dump: &Value) -> Option<&Value> {
+    let configs = dump["configs"].as_array()?;
+    let filters = configs
+        .iter()
+        .filter_map(|config| config["ecds_filters"].as_array());
+    filters
+        .flatten()
+        .map(|filter| &filter["ecds_filter"])
+        .find(|resource| resource["name"] == "hookgate")
 }
 
 fn bad_annotation(world: &World) {

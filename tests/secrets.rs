@@ -1,16 +1,25 @@
 //! What nobody who reads logs, metrics or Envoy's admin port may learn: tokens, keys, paths, digests, signatures.
 #![expect(clippy::expect_used, reason = "a trial fails by panicking")]
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use e2e::client::Version;
-use e2e::trials::{Trials, options};
+use e2e::tls::Tls;
+use e2e::trials::{Trials, expect, options};
+use e2e::wait::{PATIENCE, until};
 use e2e::world::Options;
 use e2e::{Request, World};
+use tempfile::TempDir;
 
 fn main() -> ExitCode {
     Trials::on(options())
         .alone("nothing_secret_is_told_anywhere", nothing_is_told)
+        .alone(
+            "only_an_envoy_with_a_certificate_gets_the_table_and_renewed_ones_are_taken",
+            mutual_tls,
+        )
         .run()
 }
 
@@ -69,6 +78,83 @@ fn nothing_is_told() {
         places[0].1.contains("apps/github"),
         "the dump shows the table"
     );
+}
+
+/// Flags for the files of `Tls::create` in `folder`.
+fn flags(folder: &Path, flags: [(&str, &str); 3]) -> Vec<String> {
+    flags
+        .map(|(flag, file)| format!("--{flag}={}", folder.join(file).display()))
+        .to_vec()
+}
+
+fn mutual_tls() {
+    let pki = TempDir::new().expect("a folder can be made");
+    let _files = Tls::create(pki.path());
+    let served = || {
+        let mut all = options();
+        all.controller_flags.extend(flags(
+            pki.path(),
+            [
+                ("xds-cert", "tls.crt"),
+                ("xds-key", "tls.key"),
+                ("xds-client-ca", "ca.pem"),
+            ],
+        ));
+        all
+    };
+    let shown = |cert: &str, key: &str| {
+        let files = [("xds-client-cert", cert), ("xds-client-key", key)];
+        flags(pki.path(), [files[0], files[1], ("xds-ca", "ca.pem")])
+    };
+    let mut misnamed = shown("client.crt", "client.key");
+    misnamed.push("--xds-server-name=other.example".to_owned());
+    for (what, edge_flags) in [
+        ("plain text", Vec::new()),
+        // Ours, but not for clients.
+        ("no client's certificate", shown("tls.crt", "tls.key")),
+        ("a controller of another name", misnamed),
+    ] {
+        let world = World::start(Options {
+            edge_flags,
+            await_table: false,
+            ..served()
+        });
+        // What Envoy may have tried meanwhile has failed.
+        let failures = || {
+            world
+                .envoy()
+                .stat("cluster.hookgate_ecds.upstream_cx_total")
+        };
+        let tried = until("an attempt", PATIENCE, || failures().filter(|n| *n >= 2));
+        assert!(tried.is_ok(), "{what}: {tried:?}");
+        expect(what, &world.send(world.hook("github")), 503);
+        let pushed = world.controller().metric("hookgate_xds_pushes_total", &[]);
+        assert!(pushed == 0.0, "{what}: the table was pushed");
+    }
+    let mut world = World::start(Options {
+        edge_flags: shown("client.crt", "client.key"),
+        ..served()
+    });
+    let genuine = world.hook("github");
+    expect("genuine", &world.send(&genuine), 200);
+
+    // A renewal that went wrong: the port goes on with what it had.
+    let count = |world: &World, name: &str, least: f64| {
+        let seen = until(name, PATIENCE, || {
+            (world.controller().metric(name, &[]) >= least).then_some(())
+        });
+        assert!(seen.is_ok(), "{seen:?}");
+    };
+    fs::write(pki.path().join("tls.key"), "no key").expect("the file can be written");
+    count(&world, "hookgate_xds_tls_reload_failures_total", 1.0);
+    world.restart_envoy();
+    world.await_everywhere(&genuine, 200);
+    // One that is good: another CA for both sides.
+    let _files = Tls::create(pki.path());
+    count(&world, "hookgate_xds_tls_reloads_total", 1.0);
+    world.restart_envoy();
+    world.await_everywhere(&genuine, 200);
+    expect("forged", &world.send(genuine.forged()), 400);
 }
 
 /// Genuine and forged hooks of every Receiver; everything in them that is secret.

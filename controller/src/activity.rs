@@ -66,7 +66,8 @@ impl Activities {
         for (receiver, counts) in report.hooks.iter().filter(|(name, _)| is_known(name)) {
             let activity = all.entry(receiver.clone()).or_default();
             for (reason, n) in &counts.reasons {
-                *activity.edge_counts.entry(reason.clone()).or_default() += n;
+                let sum = activity.edge_counts.entry(reason.clone()).or_default();
+                *sum = sum.saturating_add(*n);
             }
             activity.admitted_at = activity.admitted_at.max(counts.admitted_at);
             if let Some((reason, at)) = &counts.refused

@@ -3,7 +3,7 @@
 //! One JSON request a line, one JSON answer, then it closes.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,10 +102,10 @@ impl Socket {
             path: path.to_owned(),
             source,
         };
-        if let Err(error) = std::fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(bind(error));
+        // Anything but a socket is somebody's file: binding fails, and the file stays.
+        let is_socket = |metadata: std::fs::Metadata| metadata.file_type().is_socket();
+        if std::fs::symlink_metadata(path).is_ok_and(is_socket) {
+            std::fs::remove_file(path).map_err(bind)?;
         }
         let listener = UnixListener::bind(path).map_err(bind)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(bind)?;
@@ -222,5 +222,164 @@ pub async fn ask(path: &Path, ask: &Ask) -> Result<Value, ControlError> {
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(ControlError::Refused(error.to_owned())),
         None => Ok(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::RunArgs;
+    use crate::trigger::select::Reach;
+    use crate::{manifests, publish};
+
+    const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: []}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";
+
+    /// A process with one Receiver, asked through a socket in `folder`.
+    async fn running(folder: &Path) -> PathBuf {
+        let path = folder.join("control.sock");
+        let files = folder.join("manifests");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("app.yaml"), MANIFESTS).unwrap();
+        let snapshot = manifests::read(&files).unwrap();
+        let args = RunArgs::try_parse_from(["run", "--manifests=."]).unwrap();
+        let compiled = publish::compile(
+            Arc::new(snapshot),
+            &BTreeMap::new(),
+            &crate::run::options(&args, Reach::default()),
+            b"",
+        );
+        let control = Control {
+            current: Arc::new(ArcSwap::from_pointee(compiled)),
+            activities: Arc::default(),
+            edges: Arc::default(),
+        };
+        control.activities.decided("ns/app", "signature", false, 7);
+        let socket = Socket::bind(&path).await.unwrap();
+        tokio::spawn(socket.serve(control));
+        path
+    }
+
+    fn receiver(name: &str) -> Ask {
+        Ask::Receiver {
+            name: name.to_owned(),
+        }
+    }
+
+    /// What the socket answers to these bytes.
+    async fn raw(path: &Path, bytes: &[u8]) -> String {
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        // The process may have heard enough before all is written.
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_receiver_is_told_and_its_token_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = running(folder.path()).await;
+        let answer = ask(&path, &receiver("ns/app")).await.unwrap();
+        let version = answer["table"]["version"].clone();
+        assert_eq!(
+            answer,
+            json!({
+                "name": "ns/app",
+                "type": "github",
+                "suspended": false,
+                "ready": true,
+                "reason": null,
+                "message": null,
+                "warnings": [],
+                "table": {"version": version, "envoys": []},
+                "activity": {
+                    "admittedAt": null,
+                    "refused": "signature",
+                    "refusedAt": 7,
+                    "triggered": null,
+                    "triggeredAt": null,
+                    "weakSignatures": 0,
+                    "counts": {"signature": 1},
+                    "edgeCounts": {},
+                },
+            })
+        );
+        assert_eq!(version.as_str().unwrap().len(), 64);
+        let error = ask(&path, &receiver("ns/other")).await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no Receiver \"ns/other\"");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_none_is_refused_and_the_next_one_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = running(folder.path()).await;
+        let endless = vec![b'x'; 200_000];
+        for bytes in [
+            &b""[..],
+            b"\n",
+            b"{}\n",
+            b"{\"ask\":\"secrets\"}\n",
+            b"{\"ask\":\"receiver\",\"name\":\"ns/app\",\"more\":1}\n",
+            &endless,
+        ] {
+            let answer = raw(&path, bytes).await;
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+            assert!(
+                answer.is_empty() || answer.starts_with("{\"error\":\"not a question"),
+                "{shown}: {answer}"
+            );
+        }
+        assert!(raw(&path, b"\xff\xfe\n").await.is_empty());
+        assert!(ask(&path, &receiver("ns/app")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_the_user_may_ask_and_one_process_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = running(folder.path()).await;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let error = Socket::bind(&path).await.unwrap_err();
+        assert!(matches!(error, ControlError::InUse(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_dead_process_left_is_replaced_and_removed_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        // Dropped without being removed, as by a process that was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let error = ask(&path, &receiver("ns/app")).await.unwrap_err();
+        assert!(matches!(error, ControlError::Connect { .. }), "{error}");
+        let socket = Socket::bind(&path).await.unwrap();
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.yaml");
+        std::fs::write(&path, "precious").unwrap();
+        let error = Socket::bind(&path).await.unwrap_err();
+        assert!(matches!(error, ControlError::Bind { .. }), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_hold_a_socket_is_named() {
+        let error = Socket::bind(Path::new("/nowhere/at/all.sock"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to listen on the control socket \"/nowhere/at/all.sock\""
+        );
     }
 }

@@ -115,6 +115,21 @@ pub const DOCS: &[Doc] = &[
         labels: "",
         help: "Tables that Envoys refused",
     },
+    Doc {
+        name: "hookgate_xds_streams_refused_total",
+        labels: "",
+        help: "Envoys turned away because too many were connected",
+    },
+    Doc {
+        name: "hookgate_xds_tls_reloads_total",
+        labels: "",
+        help: "Times that changed TLS files of the xDS port came into use",
+    },
+    Doc {
+        name: "hookgate_xds_tls_reload_failures_total",
+        labels: "",
+        help: "Times that changed TLS files of the xDS port could not be used, so that the last good ones were kept",
+    },
 ];
 
 /// Labels of the three HTTP metrics of nc.
@@ -213,6 +228,9 @@ pub struct Metrics {
     xds_pushes: Counter,
     xds_acks: Counter,
     xds_nacks: Counter,
+    xds_refused: Counter,
+    xds_tls_reloads: Counter,
+    xds_tls_reload_failures: Counter,
 }
 
 /// The Prometheus client's default buckets, in seconds.
@@ -250,6 +268,9 @@ impl Default for Metrics {
             xds_pushes: Counter::default(),
             xds_acks: Counter::default(),
             xds_nacks: Counter::default(),
+            xds_refused: Counter::default(),
+            xds_tls_reloads: Counter::default(),
+            xds_tls_reload_failures: Counter::default(),
         };
         metrics.register();
         metrics
@@ -282,6 +303,17 @@ impl Metrics {
         add(&mut self.registry, docs.next(), self.xds_pushes.clone());
         add(&mut self.registry, docs.next(), self.xds_acks.clone());
         add(&mut self.registry, docs.next(), self.xds_nacks.clone());
+        add(&mut self.registry, docs.next(), self.xds_refused.clone());
+        add(
+            &mut self.registry,
+            docs.next(),
+            self.xds_tls_reloads.clone(),
+        );
+        add(
+            &mut self.registry,
+            docs.next(),
+            self.xds_tls_reload_failures.clone(),
+        );
     }
 
     /// All metrics in the text form that Prometheus scrapes.
@@ -447,13 +479,16 @@ impl Metrics {
     pub(crate) fn edges(&self, counts: Counts) {
         self.xds_envoys
             .set(i64::try_from(counts.streams).unwrap_or(i64::MAX));
-        self.xds_pushes
-            .inner()
-            .store(counts.pushes, Ordering::Relaxed);
-        self.xds_acks.inner().store(counts.acks, Ordering::Relaxed);
-        self.xds_nacks
-            .inner()
-            .store(counts.nacks, Ordering::Relaxed);
+        for (counter, n) in [
+            (&self.xds_pushes, counts.pushes),
+            (&self.xds_acks, counts.acks),
+            (&self.xds_nacks, counts.nacks),
+            (&self.xds_refused, counts.refused),
+            (&self.xds_tls_reloads, counts.tls_reloads),
+            (&self.xds_tls_reload_failures, counts.tls_reload_failures),
+        ] {
+            counter.inner().store(n, Ordering::Relaxed);
+        }
     }
 }
 

@@ -90,6 +90,37 @@ pub struct Pending {
     pub is_temporary: bool,
 }
 
+impl Objects {
+    /// The object that a reference means: in the version that it names, else in another of its group,
+    /// since an API server shows an object in every version that it serves.
+    pub fn object(&self, reference: &ResourceRef) -> Option<&Arc<ObjectRecord>> {
+        self.records.get(reference).or_else(|| {
+            self.versions(reference.group()).find_map(|api_version| {
+                self.records.get(&ResourceRef {
+                    api_version: api_version.to_owned(),
+                    ..reference.clone()
+                })
+            })
+        })
+    }
+
+    /// The versions of a group that objects have, as `group/version`. The core group has one.
+    fn versions<'s>(&'s self, group: &'s str) -> impl Iterator<Item = &'s str> + 's {
+        let mut from = ResourceRef {
+            api_version: format!("{group}/"),
+            kind: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+        };
+        std::iter::from_fn(move || {
+            let (found, _) = self.records.range(&from..).next()?;
+            // Right behind every object of this version.
+            from.api_version = format!("{}\0", found.api_version);
+            (found.group() == group && !group.is_empty()).then_some(found.api_version.as_str())
+        })
+    }
+}
+
 /// The metadata of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectRecord {
@@ -97,6 +128,17 @@ pub struct ObjectRecord {
     pub metadata: ObjectMeta,
     /// What filters see as `res`: apiVersion, kind, metadata.
     pub json: Value,
+}
+
+impl ObjectRecord {
+    /// The object as it is seen in this version.
+    pub fn in_version(&self, api_version: &str) -> Self {
+        let mut seen = self.clone();
+        if let Some(version) = seen.json.get_mut("apiVersion") {
+            *version = api_version.into();
+        }
+        seen
+    }
 }
 
 /// Something in the manifests that could not be read.
@@ -115,6 +157,56 @@ impl fmt::Display for Problem {
         match self.document {
             0 => write!(f, "{}: {}", self.file, self.message),
             n => write!(f, "{}, document {n}: {}", self.file, self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(api_version: &str, kind: &str, name: &str) -> ResourceRef {
+        ResourceRef {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_object_is_found_in_every_version_of_its_group_and_in_no_other_group() {
+        let objects = [
+            reference("a.example/v1", "Bucket", "x"),
+            reference("a.example/v1beta1", "Bucket", "y"),
+            reference("a.example/v2", "Bucket", "z"),
+            reference("a.exampler/v1", "Bucket", "w"),
+            reference("v1", "Bucket", "core"),
+        ];
+        let record = || ObjectRecord {
+            metadata: ObjectMeta::default(),
+            json: Value::Null,
+        };
+        let records = objects.iter().cloned();
+        let objects = Objects {
+            records: records.map(|o| (o, Arc::new(record()))).collect(),
+            ..Objects::default()
+        };
+        for (api_version, kind, name, want) in [
+            ("a.example/v1", "Bucket", "x", true),
+            ("a.example/v1", "Bucket", "y", true),
+            ("a.example/v3", "Bucket", "z", true),
+            ("a.example/v1", "GitRepository", "x", false),
+            ("a.example/v1", "Bucket", "w", false),
+            ("a.example/v1", "Bucket", "core", false),
+            ("v1", "Bucket", "core", true),
+            ("v2", "Bucket", "core", false),
+            ("b.example/v1", "Bucket", "x", false),
+            ("/v1", "Bucket", "x", false),
+            ("", "Bucket", "x", false),
+        ] {
+            let found = objects.object(&reference(api_version, kind, name));
+            assert_eq!(found.is_some(), want, "{api_version} {kind} {name}");
         }
     }
 }

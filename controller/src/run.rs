@@ -92,6 +92,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = xds_tls(&args);
     xds::bind_policy(args.xds_addr, tls.as_ref(), args.xds_insecure)?;
+    let tls = match tls {
+        Some(files) => Some(files.load().await?),
+        None => None,
+    };
     let code = read_filter(&filter_path(&args))?;
     let (stop, stopped) = watch::channel(false);
 
@@ -142,7 +146,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         let shutdown = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        async move { xds::serve(listeners.xds, tls.as_ref(), offered, edges, sink, shutdown).await }
+        async move { xds::serve(listeners.xds, tls, offered, edges, sink, shutdown).await }
     });
     serve(
         listeners.metrics,

@@ -41,6 +41,7 @@ unsafe extern "C" {
         headers_len: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, results: *mut *mut u8, results_len: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -86,9 +87,18 @@ pub(crate) fn plugin_configuration(size: usize) -> Vec<u8> {
     buffer.ok().flatten().unwrap_or_default()
 }
 
-/// Every request header, in one call: each call that returns bytes costs a microsecond.
-pub(crate) fn request_headers() -> Vec<(String, Vec<u8>)> {
-    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+/// Every request header, in one call: each call that returns bytes costs a microsecond. Read where they lie: the SDK
+/// makes two allocations a header, and expects names in UTF-8.
+pub(crate) fn request_headers() -> HeaderMap {
+    header_map(MapType::HttpRequestHeaders)
+}
+
+fn header_map(map: MapType) -> HeaderMap {
+    let bytes = returned(|results, len| {
+        // SAFETY: the host writes to the two places, which outlive the call.
+        unsafe { proxy_get_header_map_pairs(map as u32, results, len) }
+    });
+    HeaderMap(bytes.unwrap_or_default())
 }
 
 /// A piece of the body that Envoy holds.
@@ -99,8 +109,8 @@ pub(crate) fn body(start: usize, len: usize) -> Vec<u8> {
 
 /// Marks the request for the guard behind this filter, and tells the controller who the client is.
 /// `false` if the host would not.
-pub(crate) fn mark_verified() -> bool {
-    let client = Envoy::default().peer().map(|peer| peer.to_string());
+pub(crate) fn mark_verified(envoy: &Envoy) -> bool {
+    let client = envoy.peer().map(|peer| peer.to_string());
     client.is_none_or(|client| replace_header(CLIENT, &client)) && replace_header(VERIFIED, "1")
 }
 
@@ -141,7 +151,7 @@ pub(crate) fn reply(status: u16, reason: &str, retry_after: Option<u32>) {
     };
 }
 
-/// A header map in the form of the proxy-wasm ABI: count, lengths, then NUL-terminated strings.
+/// The form that a [`HeaderMap`] has.
 fn serialize(map: &[(&str, &str)]) -> Vec<u8> {
     let word = |n: usize| u32::try_from(n).unwrap_or_default().to_le_bytes();
     let mut out = word(map.len()).to_vec();
@@ -192,10 +202,11 @@ pub(crate) fn post_report(json: &[u8]) -> bool {
 
 /// Whether the call that is being answered succeeded. Only inside its callback.
 pub(crate) fn call_succeeded() -> bool {
-    let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).unwrap_or_default();
+    let headers = header_map(MapType::HttpCallResponseHeaders);
     headers
+        .pairs()
         .iter()
-        .any(|(name, value)| name == ":status" && value.starts_with(b"2"))
+        .any(|(name, value)| *name == ":status" && value.starts_with(b"2"))
 }
 
 /// A counter in Envoy's stats.
@@ -285,20 +296,56 @@ fn protobuf_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
 }
 
 fn foreign(name: &str, arguments: &[u8]) -> Option<Vec<u8>> {
+    returned(|results, len| {
+        // SAFETY: the host reads the two byte ranges and writes to the two places, which outlive the call.
+        unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                arguments.as_ptr(),
+                arguments.len(),
+                results,
+                len,
+            )
+        }
+    })
+}
+
+/// The bytes that a host call returns through two places.
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
     let mut results = std::ptr::null_mut();
     let mut len = 0;
-    // SAFETY: the host reads the two byte ranges, which outlive the call. What it returns it has
-    // asked this VM's allocator for (`proxy_on_memory_allocate`, which gives a boxed slice of just
-    // that length), so that a Vec may own it.
-    unsafe {
-        let status = proxy_call_foreign_function(
-            name.as_ptr(),
-            name.len(),
-            arguments.as_ptr(),
-            arguments.len(),
-            &raw mut results,
-            &raw mut len,
-        );
-        (status == OK && !results.is_null()).then(|| Vec::from_raw_parts(results, len, len))
+    let status = call(&raw mut results, &raw mut len);
+    // SAFETY: what the host returns it has asked this VM's allocator for (`proxy_on_memory_allocate`,
+    // which gives a boxed slice of just that length), so that a Vec may own it.
+    (status == OK && !results.is_null()).then(|| unsafe { Vec::from_raw_parts(results, len, len) })
+}
+
+/// A header map in the form of the proxy-wasm ABI: count, lengths, then NUL-terminated strings.
+pub(crate) struct HeaderMap(Vec<u8>);
+
+impl HeaderMap {
+    /// Names and values in their order. A map of another form, or a name that is not UTF-8, gives nothing: then no
+    /// path is known, and the request is refused.
+    pub(crate) fn pairs(&self) -> Vec<(&str, &[u8])> {
+        self.parse().unwrap_or_default()
+    }
+
+    fn parse(&self) -> Option<Vec<(&str, &[u8])>> {
+        let (count, rest) = self.0.split_first_chunk()?;
+        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        let (lengths, mut strings) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let mut next = |length: &[u8; 4]| {
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            let (text, rest) = strings.split_at_checked(length)?;
+            strings = rest.strip_prefix(&[0])?;
+            Some(text)
+        };
+        let (lengths, _) = lengths.as_chunks::<4>();
+        let pairs = lengths.as_chunks::<2>().0.iter().map(|[name, value]| {
+            let name = std::str::from_utf8(next(name)?).ok()?;
+            Some((name, next(value)?))
+        });
+        pairs.collect()
     }
 }

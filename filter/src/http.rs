@@ -3,8 +3,11 @@
 //! Whatever is not expected ends in a local reply, never in "continue".
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use hook::config::Hook;
 use hook::gate::{Decision, Gate, Pending, Step, Verdict};
+use hook::rejection::Rejection;
 use hook::request::Request;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -19,8 +22,10 @@ pub(crate) struct Http {
     gate: Option<Rc<Gate>>,
     hold_headers: bool,
     shared: Rc<Shared>,
+    /// The hook that was admitted by its head.
+    hook: Option<Arc<Hook>>,
     state: State,
-    /// Bytes of the body that have been hashed.
+    /// Bytes of the body that have been hashed, or that went on after a verdict on the head.
     done: usize,
 }
 
@@ -41,16 +46,17 @@ impl Http {
             gate,
             hold_headers,
             shared,
+            hook: None,
             state: State::Fresh,
             done: 0,
         }
     }
 
-    fn decide(&mut self, decision: &Decision) -> Action {
-        self.record(decision, host::now_ms());
+    fn decide(&mut self, decision: &Decision, now_ms: u64, envoy: &Envoy) -> Action {
+        self.record(decision, now_ms);
         host::set_reason(decision.reason());
         match &decision.verdict {
-            Verdict::Admit(_) => self.admit(),
+            Verdict::Admit(_) => self.admit(envoy),
             Verdict::Ignore { status } => self.answer(*status, decision.reason(), None),
             Verdict::Reject(rejection) => self.answer(
                 rejection.status(),
@@ -65,9 +71,9 @@ impl Http {
         self.shared.reporter.count(decision, now_ms);
     }
 
-    fn admit(&mut self) -> Action {
+    fn admit(&mut self, envoy: &Envoy) -> Action {
         // Without holding, the head is on its way already and was marked before it left.
-        if self.hold_headers && !host::mark_verified() {
+        if self.hold_headers && !host::mark_verified(envoy) {
             return self.fail("mark");
         }
         self.state = State::Admitted;
@@ -87,29 +93,46 @@ impl Http {
     }
 
     /// Hashes what came since the last call.
-    fn read(&mut self, body_size: usize) -> Result<(), Option<Decision>> {
+    fn read(
+        &mut self,
+        body_size: usize,
+        now_ms: u64,
+        envoy: &Envoy,
+    ) -> Result<(), Option<Decision>> {
         let State::Body(pending) = &mut self.state else {
             return Err(None);
         };
-        let envoy = Envoy::default();
         while self.done < body_size {
             let piece = host::body(self.done, PIECE.min(body_size - self.done));
             if piece.is_empty() {
                 return Err(None);
             }
             self.done += piece.len();
-            pending
-                .chunk(&piece, host::now_ms(), &envoy)
-                .map_err(Some)?;
+            pending.chunk(&piece, now_ms, envoy).map_err(Some)?;
         }
         Ok(())
     }
 
-    fn finish(&mut self) -> Action {
+    /// Lets more of an admitted hook's body go on: the head of a chunked one does not say how much
+    /// there is. Above the limit the sender gets 413, and the upstream a cut connection.
+    fn pass(&mut self, bytes: usize) -> Action {
+        self.done = self.done.saturating_add(bytes);
+        let max = self.gate.as_ref().map_or(0, |gate| gate.max_body());
+        if self.done as u64 <= max {
+            return Action::Continue;
+        }
+        let decision = Decision {
+            verdict: Verdict::Reject(Rejection::TooLarge),
+            hook: self.hook.clone(),
+        };
+        self.decide(&decision, host::now_ms(), &Envoy::default())
+    }
+
+    fn finish(&mut self, now_ms: u64, envoy: &Envoy) -> Action {
         match std::mem::replace(&mut self.state, State::Answered) {
             State::Body(pending) => {
-                let decision = pending.end(host::now_ms(), &Envoy::default());
-                self.decide(&decision)
+                let decision = pending.end(now_ms, envoy);
+                self.decide(&decision, now_ms, envoy)
             }
             State::Admitted => {
                 self.state = State::Admitted;
@@ -121,32 +144,38 @@ impl Http {
     }
 }
 
-impl Context for Http {
+impl Context for Http {}
+
+impl Drop for Http {
     /// The stream is over. A body that broke off was hashed for nothing: that counts as a failure.
-    fn on_done(&mut self) -> bool {
+    ///
+    /// Here and not in `on_done`, so that Envoy need not enter the VM for that, too: see `EXPORTS` in `tests/harness/module.rs`.
+    fn drop(&mut self) {
         if let State::Body(pending) = std::mem::replace(&mut self.state, State::Answered) {
             let now_ms = host::now_ms();
             self.record(&pending.abort(now_ms, &Envoy::default()), now_ms);
         }
-        true
     }
 }
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let headers = host::request_headers();
+        let request = request(headers.pairs());
         #[cfg(feature = "trap")]
-        trap(&headers);
+        trap(&request);
         let Some(gate) = self.gate.clone() else {
             return self.fail("no_table");
         };
-        let request = request(&headers);
-        match gate.headers(&request, end_of_stream, host::now_ms(), &Envoy::default()) {
+        let (now_ms, envoy) = (host::now_ms(), Envoy::default());
+        match gate.headers(&request, end_of_stream, now_ms, &envoy) {
             Step::Done(decision) => {
                 if !self.hold_headers && matches!(decision.verdict, Verdict::Admit(_)) {
-                    host::mark_verified();
+                    host::mark_verified(&envoy);
                 }
-                self.decide(&decision)
+                let action = self.decide(&decision, now_ms, &envoy);
+                self.hook = decision.hook;
+                action
             }
             Step::Body(pending) => {
                 self.state = State::Body(Box::new(pending));
@@ -154,7 +183,7 @@ impl HttpContext for Http {
                     return Action::Pause;
                 }
                 // The upstream gets the head now, and a cut connection if the body is not genuine.
-                host::mark_verified();
+                host::mark_verified(&envoy);
                 Action::Continue
             }
         }
@@ -162,47 +191,49 @@ impl HttpContext for Http {
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         match (&self.state, end_of_stream) {
-            (State::Admitted, _) => return Action::Continue,
+            (State::Admitted, _) => return self.pass(body_size),
             (State::Answered, _) => return Action::Pause,
             (State::Fresh | State::Body(_), _) => {}
         }
-        match self.read(body_size) {
-            Ok(()) if end_of_stream => self.finish(),
+        let (now_ms, envoy) = (host::now_ms(), Envoy::default());
+        match self.read(body_size, now_ms, &envoy) {
+            Ok(()) if end_of_stream => self.finish(now_ms, &envoy),
             Ok(()) => Action::Pause,
-            Err(Some(decision)) => self.decide(&decision),
+            Err(Some(decision)) => self.decide(&decision, now_ms, &envoy),
             Err(None) => self.fail("no_body"),
         }
     }
 
     /// With trailers the body never ends: this is the end.
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.finish()
+        self.finish(host::now_ms(), &Envoy::default())
     }
 }
 
-fn request(headers: &[(String, Vec<u8>)]) -> Request<'_> {
+fn request<'a>(headers: Vec<(&'a str, &'a [u8])>) -> Request<'a> {
     let pseudo = |name| {
         headers
             .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_slice())
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| *v)
             .unwrap_or_default()
     };
     Request {
         method: pseudo(":method"),
         path: pseudo(":path"),
-        headers: headers
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_slice()))
-            .collect(),
+        headers,
     }
 }
 
 /// The test build traps on demand.
 #[cfg(feature = "trap")]
 #[expect(clippy::panic, reason = "to trap is what this build is for")]
-fn trap(headers: &[(String, Vec<u8>)]) {
-    if headers.iter().any(|(name, _)| name == "x-trap-on-demand") {
+fn trap(request: &Request<'_>) {
+    if request
+        .headers
+        .iter()
+        .any(|(name, _)| *name == "x-trap-on-demand")
+    {
         panic!("trapped on demand");
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ring::digest::{SHA256, digest};
 
 use crate::forge::hex;
+use crate::module;
 
 /// The Envoy that everything is tested with.
 pub const ENVOY: &str = "1.40.0";
@@ -229,11 +230,16 @@ fn build_filter(name: &str, flags: &[&str]) -> Result<PathBuf, Error> {
     Ok(finished)
 }
 
-/// Optimises or copies the built filter, unless that was done for the same bytes before.
+/// Trims and optimises the built filter, unless that was done for the same bytes before.
 fn finish_filter(built: &Path, finished: &Path) -> Result<(), Error> {
-    let code = fs::read(built).map_err(|source| Error::Io {
-        path: built.to_owned(),
-        source,
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    };
+    let code = fs::read(built).map_err(failed(built))?;
+    let code = module::trim(&code).ok_or_else(|| Error::Missing {
+        what: format!("a WebAssembly module in {built:?}"),
+        cure: "remove the file and build again".to_owned(),
     })?;
     let optimizer = on_path("wasm-opt");
     let how = if optimizer.is_some() {
@@ -247,27 +253,17 @@ fn finish_filter(built: &Path, finished: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let partial = finished.with_extension("partial");
+    fs::write(&partial, &code).map_err(failed(&partial))?;
     if let Some(optimizer) = optimizer {
-        captured(
-            Command::new(optimizer)
-                .args(WASM_OPT)
-                .arg(built)
-                .arg("-o")
-                .arg(&partial),
-        )?;
+        let mut command = Command::new(optimizer);
+        command.args(WASM_OPT).arg(&partial).arg("-o").arg(&partial);
+        captured(&mut command)?;
     } else {
         eprintln!("wasm-opt is not on the PATH (Debian: binaryen): the filter stays as compiled");
-        fs::write(&partial, &code).map_err(|source| Error::Io {
-            path: partial.clone(),
-            source,
-        })?;
     }
     fs::rename(&partial, finished)
         .and_then(|()| fs::write(&stamp_file, stamp))
-        .map_err(|source| Error::Io {
-            path: finished.to_owned(),
-            source,
-        })
+        .map_err(failed(finished))
 }
 
 /// The toolchain file lists the target, but where automatic installation is off it is silently not installed.

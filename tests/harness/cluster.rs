@@ -57,14 +57,15 @@ impl Cluster {
     ///
     /// When a part cannot be had, does not start, or refuses what it is given.
     pub fn try_start() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        // Builds, if it has to, before anything runs.
+        let mut definitions = product_definitions()?;
+        definitions.extend(flux::definitions());
         let dir = tempfile::Builder::new()
             .prefix("hookgate-cluster-")
             .tempdir()?;
         let etcd = Etcd::start(dir.path())?;
         let server = ApiServer::start(&etcd, dir.path())?;
         let admin = server.admin();
-        let mut definitions = flux::definitions();
-        definitions.extend(product_definitions()?);
         for definition in &definitions {
             admin.try_apply(definition)?;
         }
@@ -77,7 +78,8 @@ impl Cluster {
         }
         let token = admin.service_account_token(NAMESPACE, SERVICE_ACCOUNT)?;
         let controller = server.client(&token);
-        await_served(&controller, &definitions[definitions.len() - 1])?;
+        // Its rights hold a moment after they are given.
+        await_served(&controller, &definitions[0])?;
         Ok(Self {
             controller,
             server,

@@ -30,6 +30,7 @@ pub mod flux;
 pub mod forge;
 pub mod issuer;
 pub mod manifests;
+pub mod module;
 pub mod ports;
 pub mod process;
 pub mod servers;

@@ -126,8 +126,8 @@ impl Server {
     fn go(&self) -> Result<PathBuf, Error> {
         let archive = Some(PathBuf::from(GO_ARCHIVE)).filter(|path| path.is_file());
         let cure = format!(
-            "install Go {}.{} or newer (Debian: golang-go), or set {} to the path of a {}",
-            GO.0, GO.1, self.variable, self.name
+            "install Go {}.{} or newer (Debian: golang-go), or set {} to the path of one that is built",
+            GO.0, GO.1, self.variable
         );
         let Some(go) = on_path("go").or(archive) else {
             return Err(Error::Missing {

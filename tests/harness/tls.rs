@@ -1,4 +1,5 @@
-//! A throw-away certificate authority and the certificate of `localhost` that Envoy shows.
+//! A throw-away certificate authority, the certificate of `localhost` that Envoy and the controller show to clients, and
+//! the one that Envoy shows to the controller.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Writes `ca.pem`, `tls.crt` and `tls.key` into `dir`. The certificate is for localhost, 127.0.0.1 and ::1.
+    /// Writes `ca.pem`, `tls.crt` and `tls.key` into `dir`, and `client.crt` and `client.key` for who must show a
+    /// certificate. The certificates are for localhost, 127.0.0.1 and ::1.
     ///
     /// # Panics
     ///
@@ -37,15 +39,21 @@ impl Tls {
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca_cert = ca.self_signed(&ca_key).expect("the CA can be signed");
 
-        let key = KeyPair::generate().expect("a key can be generated");
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let mut leaf = CertificateParams::new(names).expect("the names are valid");
-        leaf.distinguished_name
-            .push(DnType::CommonName, "localhost");
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let cert = leaf
-            .signed_by(&key, &Issuer::new(ca, ca_key))
-            .expect("the certificate can be signed");
+        let issuer = Issuer::new(ca, ca_key);
+        let leaf = |usage| {
+            let key = KeyPair::generate().expect("a key can be generated");
+            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+            let mut leaf = CertificateParams::new(names).expect("the names are valid");
+            leaf.distinguished_name
+                .push(DnType::CommonName, "localhost");
+            leaf.extended_key_usages = vec![usage];
+            let cert = leaf
+                .signed_by(&key, &issuer)
+                .expect("the certificate can be signed");
+            (cert.pem(), key.serialize_pem())
+        };
+        let (cert, key) = leaf(ExtendedKeyUsagePurpose::ServerAuth);
+        let client = leaf(ExtendedKeyUsagePurpose::ClientAuth);
 
         let write = |name: &str, text: String| {
             let path = dir.join(name);
@@ -56,10 +64,12 @@ impl Tls {
         roots
             .add(CertificateDer::from(ca_cert.der().to_vec()))
             .expect("our own CA parses");
+        write("client.crt", client.0);
+        write("client.key", client.1);
         Self {
             ca_file: write("ca.pem", ca_cert.pem()),
-            cert_file: write("tls.crt", cert.pem()),
-            key_file: write("tls.key", key.serialize_pem()),
+            cert_file: write("tls.crt", cert),
+            key_file: write("tls.key", key),
             roots: Arc::new(roots),
         }
     }

@@ -24,6 +24,10 @@ pub(crate) fn trials(mut trials: Trials) -> Trials {
                     largest(world, &world.add(&receiver), version, DEFAULT_LIMIT);
                 },
             )
+            .shared(
+                format!("a_body_of_a_hook_that_its_head_admits_is_limited_too_{name}"),
+                move |world| admitted_by_the_head(world, name, version),
+            )
             .shared(format!("a_slow_body_is_waited_for_{name}"), move |world| {
                 slow(world, name, version);
             });
@@ -212,6 +216,36 @@ fn largest(world: &World, receiver: &Receiver, version: Version, limit: usize) {
             let forged = Request::from(&hook.forged()).version(version);
             expect("as large, forged", &world.send(forged), 400);
         }
+    }
+}
+
+/// The upstream has the head already: the sender gets 413, the upstream a cut connection, and nothing is triggered.
+fn admitted_by_the_head(world: &World, name: &str, version: Version) {
+    for receiver_type in ["gitlab", "generic"] {
+        let name = format!("head-{receiver_type}-{name}");
+        let receiver = world.add(&Receiver::new(receiver_type, &name));
+        let resource = receiver.resource_names().remove(0);
+        let streamed = |size: usize| {
+            let hook = world.forge.hook_with(&receiver, &noise(size));
+            let request = Request::from(&hook).version(version);
+            request.chunked().split_every(60_000)
+        };
+        let refused_by_envoy = || {
+            let stats = world.envoy().stats(&format!("{name}.outcome.refused"));
+            stats.iter().map(|(_, n)| n).sum::<u64>()
+        };
+        // Before it knew the path it was asked for it.
+        let before = refused_by_envoy();
+        expect(receiver_type, &world.send(streamed(DEFAULT_LIMIT + 1)), 413);
+        expect(receiver_type, &world.send(streamed(2 * DEFAULT_LIMIT)), 413);
+        assert_eq!(
+            refused_by_envoy() - before,
+            2,
+            "{receiver_type}: Envoy's own 413"
+        );
+        assert_eq!(world.requested(&resource), 0, "{receiver_type}");
+        expect(receiver_type, &world.send(streamed(DEFAULT_LIMIT)), 200);
+        assert_eq!(world.requested(&resource), 1, "{receiver_type}");
     }
 }
 

@@ -24,10 +24,8 @@ fn base() -> Value {
 fn accepted(cluster: &Cluster) {
     let takes = |what: &str, fields: Value| {
         let spec = with(&base(), fields);
-        let stored = match &spec["eventSeverity"] {
-            Value::Null => with(&spec, json!({"eventSeverity": "info"})),
-            _ => spec.clone(),
-        };
+        // The only default.
+        let stored = with(&json!({"eventSeverity": "info"}), spec.clone());
         ALERT.accepts(cluster, what, &spec, &stored);
     };
     takes("no sources", json!({}));

@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 const LEASE: &str = "notification-controller-leader-election";
 
 /// What `envoy/controller/rbac.yaml` comes to in the controller's namespace: a resource, names if only those, and verbs.
-const RIGHTS: [(&str, &str); 21] = [
+const RIGHTS: [(&str, &str); 20] = [
     ("coordination.k8s.io/leases", "create"),
     (
         "coordination.k8s.io/leases notification-controller-leader-election",
-        "get patch update",
+        "get update",
     ),
     ("events", "create patch"),
-    ("events.k8s.io/events", "create patch"),
     ("helm.toolkit.fluxcd.io/helmreleases", RECONCILED),
     ("image.toolkit.fluxcd.io/imagepolicies", RECONCILED),
     ("image.toolkit.fluxcd.io/imagerepositories", RECONCILED),

@@ -64,10 +64,8 @@ fn provider() -> Value {
 
 fn accepted(cluster: &Cluster) {
     let takes = |what: &str, spec: &Value| {
-        let stored = match &spec["interval"] {
-            Value::Null => with(spec, json!({"interval": "10m"})),
-            _ => spec.clone(),
-        };
+        // The only default.
+        let stored = with(&json!({"interval": "10m"}), spec.clone());
         RECEIVER.accepts(cluster, what, spec, &stored);
     };
     takes("no resources", &github());
@@ -337,7 +335,7 @@ fn status(cluster: &Cluster) {
         (
             "reason",
             json!({"reason": "no word"}),
-            "status.conditions[0].reason: Invalid value: \"no word\": status.conditions[0].reason in body should match '^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$'".to_owned(),
+            "status.conditions[0].reason: Invalid value: \"no word\": conditions[0].reason in body should match '^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$'".to_owned(),
         ),
         (
             "no reason",

@@ -155,10 +155,11 @@ pub(crate) fn with(base: &Value, fields: Value) -> Value {
     let mut object = base.as_object().cloned().unwrap_or_default();
     if let Value::Object(fields) = fields {
         for (name, value) in fields {
-            match value {
-                Value::Null => object.remove(&name),
-                value => object.insert(name, value),
-            };
+            if value.is_null() {
+                object.remove(&name);
+            } else {
+                object.insert(name, value);
+            }
         }
     }
     Value::Object(object)

@@ -1,14 +1,17 @@
 //! The API server of the tests itself: what it counts, and what outlives its end.
 
+use std::fs;
+
 use e2e::apiserver::Call;
 use e2e::cluster::USER;
 use e2e::trials::Trials;
 use e2e::{Cluster, flux};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) fn trials(trials: Trials<Cluster>) -> Trials<Cluster> {
     trials
         .shared("every_call_of_the_controller_is_counted", counted)
+        .shared("the_kubeconfig_is_that_of_the_controller", kubeconfig)
         .alone("what_was_stored_outlives_the_api_server", outage)
 }
 
@@ -56,5 +59,28 @@ fn outage() {
         .start_again()
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(cluster.controller().get(&path).body, before.body);
-    assert!(cluster.kubeconfig().is_file());
+}
+
+fn kubeconfig(cluster: &Cluster) {
+    let text = fs::read_to_string(cluster.kubeconfig()).expect("it can be read");
+    let config: Value = serde_json::from_str(&text).expect("it is JSON");
+    let (place, user) = (
+        &config["clusters"][0]["cluster"],
+        &config["users"][0]["user"],
+    );
+    assert_eq!(
+        (&place["server"], &place["certificate-authority"]),
+        (
+            &json!(format!("https://{}", cluster.server().address())),
+            &json!(cluster.server().tls().ca_file())
+        )
+    );
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let token = user["token"].as_str().unwrap_or_default();
+    let answer = cluster.server().client(token).send(
+        "POST",
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        Some(&review),
+    );
+    assert_eq!(answer.body["status"]["userInfo"]["username"], USER);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use hook::gate::{Decision, Step, Verdict};
+use hook::gate::{Admission, Decision, Step, Verdict};
 use hook::request::Request;
 use serde_json::Value;
 
@@ -232,7 +232,7 @@ fn tell(
                 story.say("proof", "with SHA-1, which is weak");
             }
             story.say("verdict", "admitted");
-            trigger(story, args, captured, compiled, &decision);
+            trigger(story, args, captured, compiled, &decision, admission);
         }
     }
 }
@@ -271,6 +271,7 @@ fn trigger(
     captured: &Captured<'_>,
     compiled: &Compiled,
     decision: &Decision,
+    admission: &Admission,
 ) {
     let plan = decision
         .hook
@@ -279,7 +280,8 @@ fn trigger(
     let Some(plan) = plan else {
         return;
     };
-    let prepared: Prepared = match deliver::prepare(plan, &captured.request, captured.body) {
+    let prepared = deliver::prepare(plan, admission, &captured.request, captured.body);
+    let prepared: Prepared = match prepared {
         Ok(prepared) => prepared,
         Err(rejection) => {
             let reason = rejection.reason();

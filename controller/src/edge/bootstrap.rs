@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::chain::{STATS_CONFIG, clusters, http_connection_manager, overload_manager};
-use super::input::{ClientAddress, Edge, EdgeError, HostPort};
+use super::input::{ClientAddress, DnsName, Edge, EdgeError, HostPort, XdsClientTls};
 use super::yaml::{indent, quoted};
 
 /// Arguments of `hookgate edge bootstrap`.
@@ -23,6 +23,23 @@ pub struct BootstrapArgs {
     /// The controller's xDS port, where filter and table come from
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:18000")]
     pub xds_addr: HostPort,
+    /// Certificate that Envoy shows to the xDS port, a PEM file on Envoy's machine; plain text without
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "xds_client_key",
+        requires = "xds_ca"
+    )]
+    pub xds_client_cert: Option<PathBuf>,
+    /// Private key of --xds-client-cert, a PEM file on Envoy's machine
+    #[arg(long, value_name = "FILE", requires = "xds_client_cert")]
+    pub xds_client_key: Option<PathBuf>,
+    /// CA of the xDS port's certificate, a PEM file on Envoy's machine
+    #[arg(long, value_name = "FILE", requires = "xds_client_cert")]
+    pub xds_ca: Option<PathBuf>,
+    /// DNS name in the xDS port's certificate [default: the host of --xds-addr]
+    #[arg(long, value_name = "NAME", requires = "xds_client_cert")]
+    pub xds_server_name: Option<DnsName>,
     /// The controller's hook port, where admitted hooks go
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9292")]
     pub controller_addr: HostPort,
@@ -51,10 +68,12 @@ pub struct BootstrapArgs {
 
 impl From<BootstrapArgs> for Edge {
     fn from(args: BootstrapArgs) -> Self {
+        let xds_tls = xds_tls(&args);
         Self {
             listener: args.listener_addr,
             tls_cert: args.tls_cert,
             tls_key: args.tls_key,
+            xds_tls,
             xds: args.xds_addr,
             controller: args.controller_addr,
             admin: args.admin_addr,
@@ -66,6 +85,16 @@ impl From<BootstrapArgs> for Edge {
             max_heap_bytes: args.max_heap_bytes,
         }
     }
+}
+
+/// All three files, or none: the parser sees to it.
+fn xds_tls(args: &BootstrapArgs) -> Option<XdsClientTls> {
+    Some(XdsClientTls {
+        cert: args.xds_client_cert.clone()?,
+        key: args.xds_client_key.clone()?,
+        ca: args.xds_ca.clone()?,
+        server_name: args.xds_server_name.clone(),
+    })
 }
 
 /// `hookgate edge bootstrap`: writes the configuration to `out`.
@@ -199,6 +228,10 @@ mod tests {
             "--tls-cert=/tls/a b.crt",
             "--tls-key=/tls/a b.key",
             "--xds-addr=xds.example:18001",
+            "--xds-client-cert=/xds/tls.crt",
+            "--xds-client-key=/xds/tls.key",
+            "--xds-ca=/xds/ca.crt",
+            "--xds-server-name=Other.example",
             "--controller-addr=10.0.0.5:9293",
             "--admin-addr=[::1]:9902",
             "--client-address=xff:2",
@@ -213,6 +246,10 @@ mod tests {
             r#"certificate_chain: {filename: "/tls/a b.crt"}"#,
             r#"private_key: {filename: "/tls/a b.key"}"#,
             r#"{address: "xds.example", port_value: 18001}"#,
+            r#"certificate_chain: {filename: "/xds/tls.crt"}"#,
+            r#"private_key: {filename: "/xds/tls.key"}"#,
+            r#"trusted_ca: {filename: "/xds/ca.crt"}"#,
+            r#"sni: "other.example""#,
             r#"{address: "10.0.0.5", port_value: 9293}"#,
             r#"socket_address: {address: "::1", port_value: 9902}"#,
             "xff_num_trusted_hops: 2\n",
@@ -223,6 +260,42 @@ mod tests {
         ] {
             assert!(text.contains(piece), "{piece}");
         }
+    }
+
+    #[test]
+    fn mutual_tls_with_the_xds_port_takes_all_files_or_none() {
+        for flags in [
+            &["--xds-client-cert=/c"][..],
+            &["--xds-client-cert=/c", "--xds-client-key=/k"],
+            &["--xds-client-cert=/c", "--xds-ca=/a"],
+            &["--xds-client-key=/k", "--xds-ca=/a"],
+            &["--xds-ca=/a"],
+            &["--xds-server-name=a"],
+        ] {
+            let got = Cli::try_parse_from([&["hookgate"], flags].concat());
+            assert!(got.is_err(), "{flags:?}");
+        }
+        let text = printed(&["--xds-client-cert=/c", "--xds-client-key=/k", "--xds-ca=/a"]);
+        let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let socket = value.pointer("/static_resources/clusters/1/transport_socket/typed_config");
+        assert_eq!(
+            socket.unwrap(),
+            &serde_json::json!({
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                    "tls_certificates": [
+                        {"certificate_chain": {"filename": "/c"}, "private_key": {"filename": "/k"}}
+                    ],
+                    "validation_context": {
+                        "trusted_ca": {"filename": "/a"},
+                        "match_typed_subject_alt_names":
+                            [{"san_type": "IP_ADDRESS", "matcher": {"exact": "127.0.0.1"}}],
+                    },
+                },
+            })
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::input::{ClientAddress, Edge, HostPort};
+use super::input::{ClientAddress, Edge, HostPort, XdsClientTls};
 use super::yaml::{indent, quoted};
 
 /// Room above the hook limit, so that the filter's own 413 comes before Envoy's.
@@ -96,7 +96,7 @@ pub(super) fn clusters(edge: &Edge) -> String {
 # Where the filter and its table come from (gRPC), and where the filter posts its edge reports.
 - name: hookgate_ecds
   connect_timeout: 2s
-{xds}
+{xds}{xds_tls}
   typed_extension_protocol_options:
     envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
       "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -109,6 +109,48 @@ pub(super) fn clusters(edge: &Edge) -> String {
 "#,
         controller = indent(&endpoint("hookgate_controller", &edge.controller), 2).trim_end(),
         xds = indent(&endpoint("hookgate_ecds", &edge.xds), 2).trim_end(),
+        xds_tls = edge.xds_tls.as_ref().map_or_else(String::new, |tls| {
+            format!("\n{}", indent(&client_tls(tls, &edge.xds), 2).trim_end())
+        }),
+    )
+}
+
+/// A cluster's transport socket: mutual TLS with the controller, whose name is verified. Where it is
+/// reached by IP address, that is what its certificate must name, unless a name is given.
+fn client_tls(tls: &XdsClientTls, at: &HostPort) -> String {
+    let name = tls
+        .server_name
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| at.name());
+    let (sni, san_type, expected) = match name {
+        Some(name) => (format!("    sni: {}\n", quoted(&name)), "DNS", name),
+        None => (String::new(), "IP_ADDRESS", at.host()),
+    };
+    format!(
+        r#"# The table lets its reader forge hooks: the controller is asked for its certificate, and wants ours.
+# Read at start: restart Envoy after a renewal.
+transport_socket:
+  name: envoy.transport_sockets.tls
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+{sni}    common_tls_context:
+      alpn_protocols: [h2]
+      tls_params:
+        tls_minimum_protocol_version: TLSv1_2
+      tls_certificates:
+      - certificate_chain: {{filename: {cert}}}
+        private_key: {{filename: {key}}}
+      validation_context:
+        trusted_ca: {{filename: {ca}}}
+        match_typed_subject_alt_names:
+        - san_type: {san_type}
+          matcher: {{exact: {expected}}}
+"#,
+        cert = quoted(&tls.cert.to_string_lossy()),
+        key = quoted(&tls.key.to_string_lossy()),
+        ca = quoted(&tls.ca.to_string_lossy()),
+        expected = quoted(&expected),
     )
 }
 
@@ -464,6 +506,59 @@ mod tests {
             ..Edge::default()
         };
         assert!(http_connection_manager(&edge).contains("request_body_buffer_limit: 26279936\n"));
+    }
+
+    #[test]
+    fn the_controllers_certificate_must_name_what_is_asked_for() {
+        for (at, server_name, want) in [
+            (
+                "hookgate.flux-system.svc.:18000",
+                None,
+                [
+                    Some(r#"sni: "hookgate.flux-system.svc""#),
+                    Some(r#"matcher: {exact: "hookgate.flux-system.svc"}"#),
+                    Some("san_type: DNS"),
+                ],
+            ),
+            (
+                "10.0.0.5:18000",
+                Some("hookgate.example"),
+                [
+                    Some(r#"sni: "hookgate.example""#),
+                    Some(r#"matcher: {exact: "hookgate.example"}"#),
+                    Some("san_type: DNS"),
+                ],
+            ),
+            (
+                "[::1]:18000",
+                None,
+                [
+                    None,
+                    Some(r#"matcher: {exact: "::1"}"#),
+                    Some("san_type: IP_ADDRESS"),
+                ],
+            ),
+        ] {
+            let edge = Edge {
+                xds: at.parse().unwrap(),
+                xds_tls: Some(XdsClientTls {
+                    cert: "/tls/tls.crt".into(),
+                    key: "/tls/tls.key".into(),
+                    ca: "/tls/ca.crt".into(),
+                    server_name: server_name.map(|name| name.parse().unwrap()),
+                }),
+                ..Edge::default()
+            };
+            let text = clusters(&edge);
+            let line = |start: &str| {
+                text.lines()
+                    .map(str::trim_start)
+                    .find(|l| l.starts_with(start))
+            };
+            let got = ["sni: ", "matcher: ", "- san_type: "].map(line);
+            let got = got.map(|line| line.map(|line| line.trim_start_matches("- ")));
+            assert_eq!(got, want, "{at}");
+        }
     }
 
     #[test]

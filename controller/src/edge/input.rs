@@ -36,6 +36,8 @@ pub struct Edge {
     pub tls_key: PathBuf,
     /// The controller's ECDS server: filter code, table, edge reports.
     pub xds: HostPort,
+    /// Mutual TLS with [`Edge::xds`]; plain text without.
+    pub xds_tls: Option<XdsClientTls>,
     /// The controller's hook port: where admitted hooks go.
     pub controller: HostPort,
     /// Envoy's admin interface. Loopback only: it shows the table and can stop Envoy.
@@ -62,6 +64,7 @@ impl Default for Edge {
             tls_cert: PathBuf::from("/etc/hookgate/tls.crt"),
             tls_key: PathBuf::from("/etc/hookgate/tls.key"),
             xds: HostPort::from(SocketAddr::from(([127, 0, 0, 1], 18000))),
+            xds_tls: None,
             controller: HostPort::from(SocketAddr::from(([127, 0, 0, 1], 9292))),
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             client_address: ClientAddress::Peer,
@@ -97,6 +100,11 @@ impl Edge {
         }
         check_path("--tls-cert", &self.tls_cert)?;
         check_path("--tls-key", &self.tls_key)?;
+        if let Some(tls) = &self.xds_tls {
+            check_path("--xds-client-cert", &tls.cert)?;
+            check_path("--xds-client-key", &tls.key)?;
+            check_path("--xds-ca", &tls.ca)?;
+        }
         if let ClientAddress::ForwardedFor { hops } = self.client_address {
             check_hops(hops)?;
         }
@@ -138,6 +146,44 @@ impl Edge {
             }
         }
         Ok(())
+    }
+}
+
+/// What Envoy shows to the controller's xDS port, and what it wants to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdsClientTls {
+    /// PEM file of Envoy's certificate chain, as a path on Envoy's machine.
+    pub cert: PathBuf,
+    /// PEM file of its private key, as a path on Envoy's machine.
+    pub key: PathBuf,
+    /// PEM file of the CAs that sign the controller's certificate, as a path on Envoy's machine.
+    pub ca: PathBuf,
+    /// The name that the controller's certificate must have; the host of [`Edge::xds`] if `None`.
+    pub server_name: Option<DnsName>,
+}
+
+/// A DNS name, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName(String);
+
+impl FromStr for DnsName {
+    type Err = EdgeError;
+
+    fn from_str(text: &str) -> Result<Self, EdgeError> {
+        // Certificates hold names without the root's dot.
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if !is_dns_name(name) {
+            return Err(EdgeError::ServerName {
+                value: shorten(text),
+            });
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -207,6 +253,14 @@ impl HostPort {
         match &self.host {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
+        }
+    }
+
+    /// The name as certificates have it: without the root's dot. `None` for an IP address.
+    pub(super) fn name(&self) -> Option<String> {
+        match &self.host {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(name.strip_suffix('.').unwrap_or(name).to_owned()),
         }
     }
 
@@ -306,6 +360,14 @@ pub enum EdgeError {
         /// The refused text, shortened.
         value: String,
     },
+    /// Not a name that a certificate can have.
+    #[error(
+        "{value:?} is not a DNS name: give the name in the controller's certificate, for example hookgate.flux-system.svc"
+    )]
+    ServerName {
+        /// The refused text, shortened.
+        value: String,
+    },
     /// An unknown place to read the client's address.
     #[error(
         "{value:?} is not a place to read the client's address: use peer, contour, or xff:N with N the number of proxies in front of Envoy"
@@ -401,154 +463,4 @@ fn shorten(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(change: impl FnOnce(&mut Edge)) -> String {
-        let mut edge = Edge::default();
-        change(&mut edge);
-        edge.check().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_default_inputs_are_accepted() {
-        assert!(Edge::default().check().is_ok());
-    }
-
-    #[test]
-    fn a_client_address_is_parsed_or_refused_with_the_valid_forms() {
-        for (text, want) in [
-            ("peer", "peer"),
-            ("contour", "contour"),
-            ("xff:1", "xff:1"),
-            ("xff:16", "xff:16"),
-            (
-                "xff:0",
-                "xff:0 is out of range: use 1 to 16 proxies, or peer where none stands in front",
-            ),
-            (
-                "xff:17",
-                "xff:17 is out of range: use 1 to 16 proxies, or peer where none stands in front",
-            ),
-            (
-                "xff:+1",
-                "\"xff:+1\" is not a place to read the client's address: use peer, contour, or xff:N with N the number of proxies in front of Envoy",
-            ),
-            (
-                "",
-                "\"\" is not a place to read the client's address: use peer, contour, or xff:N with N the number of proxies in front of Envoy",
-            ),
-        ] {
-            let got = text
-                .parse::<ClientAddress>()
-                .map_or_else(|error| error.to_string(), |address| address.to_string());
-            assert_eq!(got, want, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_an_ip_address_or_a_dns_name_with_a_port() {
-        for (text, want) in [
-            ("127.0.0.1:18000", Some((true, "127.0.0.1", 18000))),
-            ("[::1]:18000", Some((true, "::1", 18000))),
-            (
-                "Hookgate.flux-system.svc.:9292",
-                Some((false, "hookgate.flux-system.svc.", 9292)),
-            ),
-            ("localhost:1", Some((false, "localhost", 1))),
-            ("::1:18000", None),
-            ("[hookgate]:18000", None),
-            ("hookgate", None),
-            ("hookgate:0", None),
-            ("hookgate:65536", None),
-            ("hookgate:+1", None),
-            (":18000", None),
-            ("300.1.1.1:80", None),
-            ("a..b:80", None),
-            ("-a:80", None),
-            ("a\"b:80", None),
-            ("a\nb:80", None),
-            ("http://a:80", None),
-        ] {
-            let got: Option<HostPort> = text.parse().ok();
-            let got = got.as_ref().map(|at| (at.is_ip(), at.host(), at.port()));
-            assert_eq!(
-                got,
-                want.map(|(ip, host, port)| (ip, host.to_owned(), port)),
-                "{text:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn port_zero_is_refused_by_name_of_the_flag() {
-        let zero = SocketAddr::from(([127, 0, 0, 1], 0));
-        assert_eq!(
-            [
-                refusal(|edge| edge.listener = zero),
-                refusal(|edge| edge.admin = zero),
-                refusal(|edge| edge.xds = zero.into()),
-                refusal(|edge| edge.controller = zero.into()),
-            ],
-            [
-                "--listener-addr",
-                "--admin-addr",
-                "--xds-addr",
-                "--controller-addr"
-            ]
-            .map(|flag| format!("{flag} has port 0: name the port, 1 to 65535")),
-        );
-    }
-
-    #[test]
-    fn an_admin_interface_on_the_network_is_refused() {
-        assert_eq!(
-            refusal(|edge| edge.admin = SocketAddr::from(([0, 0, 0, 0], 9901))),
-            "--admin-addr 0.0.0.0:9901 is not loopback: Envoy's admin interface shows the table and can stop Envoy, use 127.0.0.1:9901 or [::1]:9901",
-        );
-    }
-
-    #[test]
-    fn a_path_that_could_leave_its_quotes_is_refused() {
-        for path in [
-            "/a\"b",
-            "/a'b",
-            "/a\\b",
-            "/a\nb",
-            "/a\u{0}b",
-            "/a\u{2028}b",
-            "relative",
-            "/folder/",
-            "",
-        ] {
-            let message = refusal(|edge| edge.tls_key = path.into());
-            assert!(message.starts_with("--tls-key "), "{message}");
-            assert!(
-                message.ends_with("for example /etc/hookgate/tls.crt"),
-                "{message}"
-            );
-            assert!(!message.contains('\n'), "{message}");
-        }
-    }
-
-    #[test]
-    fn numbers_have_limits() {
-        assert_eq!(
-            [
-                refusal(|edge| edge.max_hook_bytes = MAX_HOOK_BYTES_CEILING + 1),
-                refusal(|edge| edge.address_rate = 0),
-                refusal(|edge| edge.address_burst = 0),
-                refusal(|edge| edge.max_connections = 0),
-                refusal(|edge| edge.max_heap_bytes = 1),
-            ],
-            [
-                "--max-hook-bytes 26214401 is out of range: use 1 to 26214400",
-                "--address-rate 0 is out of range: use 1 to 10000000",
-                "--address-burst 0 is out of range: use 1 to 10000000",
-                "--max-connections 0 is out of range: use 1 to 1000000",
-                "--max-heap-bytes 1 is out of range: use 268435456 to 1099511627776",
-            ]
-            .map(str::to_owned),
-        );
-    }
-}
+mod tests;

@@ -12,4 +12,6 @@ mod yaml;
 
 pub use bootstrap::{BootstrapArgs, bootstrap, run};
 
-pub use input::{ClientAddress, Edge, EdgeError, HostPort, MAX_HOOK_BYTES_CEILING};
+pub use input::{
+    ClientAddress, DnsName, Edge, EdgeError, HostPort, MAX_HOOK_BYTES_CEILING, XdsClientTls,
+};

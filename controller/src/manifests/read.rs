@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api::meta::{ObjectMeta, is_label, is_object_name};
 use crate::api::receiver::{API_VERSION, Receiver};
-use crate::api::reference::ResourceRef;
+use crate::api::reference::{ResourceRef, group};
 use crate::api::secret::{RawSecret, Secret};
 use crate::objects::{ObjectRecord, Objects, Problem, Snapshot};
 
@@ -85,33 +84,16 @@ impl Folder {
     }
 
     fn file(&mut self, reader: &mut Reader, name: &str, text: &Text) {
-        let problems = match text {
-            Ok(text) => {
-                let mut alone = Reader::default();
-                alone.file(name, text);
-                alone.snapshot.problems
-            }
-            Err(message) => {
-                vec![Problem {
-                    file: name.to_owned(),
-                    document: 0,
-                    message: message.clone(),
-                }]
-            }
+        let parsed = match text {
+            Ok(text) => parse(text),
+            Err(message) => vec![(0, Err(message.clone()))],
         };
-        match (text, self.good.get(name)) {
-            (Ok(text), _) if problems.is_empty() => {
-                self.good.insert(name.to_owned(), text.clone());
-                reader.file(name, text);
-            }
-            (Ok(text), good) => {
-                reader.file(name, text);
-                reader.fill(name, good.map_or("", String::as_str));
-            }
-            (Err(_), good) => {
-                reader.snapshot.problems.extend(problems);
-                reader.fill(name, good.map_or("", String::as_str));
-            }
+        let good = parsed.iter().all(|(_, document)| document.is_ok());
+        reader.file(name, parsed);
+        if let (true, Ok(text)) = (good, text) {
+            self.good.insert(name.to_owned(), text.clone());
+        } else if let Some(good) = self.good.get(name) {
+            reader.fill(name, good);
         }
         reader.snapshot.problems.truncate(MAX_PROBLEMS);
     }
@@ -185,8 +167,102 @@ struct Head {
     metadata: ObjectMeta,
 }
 
-/// Kind, namespace and name.
-type Name = (String, String, String);
+/// Group, kind, namespace and name: what there is one of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// What a document says.
+enum Object {
+    Receiver(Box<Receiver>),
+    Secret(Secret),
+    Other(ResourceRef, Box<ObjectRecord>),
+}
+
+/// The objects of a file, or what is wrong with them, by the number of their document from 1; 0 for the
+/// file.
+type Parsed = Vec<(usize, Result<(Name, Object), String>)>;
+
+fn parse(text: &str) -> Parsed {
+    (1..)
+        .zip(documents(text))
+        .filter_map(|(n, text)| Some((n, document(text).transpose()?)))
+        .collect()
+}
+
+/// The object of a document, if there is anything in it.
+fn document(text: &str) -> Result<Option<(Name, Object)>, String> {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.starts_with('#'))
+    {
+        return Ok(None);
+    }
+    // The message of a head could quote a Secret's value, so it tells the place only.
+    let head: Head = yaml(text).map_err(|(place, _)| {
+        format!("{place}: not a Kubernetes object with apiVersion, kind and metadata")
+    })?;
+    let mut metadata = head.metadata;
+    if metadata.namespace.is_empty() {
+        "default".clone_into(&mut metadata.namespace);
+    }
+    if !is_object_name(&metadata.name) {
+        return Err(format!(
+            "metadata.name: {:?} is not a name",
+            short(&metadata.name)
+        ));
+    }
+    if !is_label(&metadata.namespace) {
+        return Err(format!(
+            "metadata.namespace: {:?} is not a name",
+            short(&metadata.namespace)
+        ));
+    }
+    let name = Name {
+        group: group(&head.api_version).to_owned(),
+        kind: head.kind.clone(),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+    };
+    let object = match (head.api_version.as_str(), head.kind.as_str()) {
+        (API_VERSION, "Receiver") => {
+            let receiver: Receiver =
+                yaml(text).map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
+            Object::Receiver(Box::new(Receiver {
+                metadata,
+                ..receiver
+            }))
+        }
+        ("v1", "Secret") => {
+            let raw: RawSecret = yaml(text).map_err(|(place, _)| {
+                format!("Secret, {place}: data and stringData are maps of keys to strings")
+            })?;
+            Object::Secret(Secret::try_from(raw).map_err(|error| format!("Secret: {error}"))?)
+        }
+        (version, kind) if kind == "Receiver" || kind == "Secret" => {
+            return Err(format!(
+                "apiVersion {:?} of a {kind} is not served",
+                short(version)
+            ));
+        }
+        (version, kind) => {
+            let reference = ResourceRef {
+                api_version: version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: metadata.namespace.clone(),
+                name: metadata.name.clone(),
+            };
+            let json =
+                json!({"apiVersion": version, "kind": kind, "metadata": meta_json(&metadata)});
+            Object::Other(reference, Box::new(ObjectRecord { metadata, json }))
+        }
+    };
+    Ok(Some((name, object)))
+}
 
 #[derive(Default)]
 struct Reader {
@@ -197,13 +273,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn file(&mut self, file: &str, text: &str) {
-        for (n, document) in (1..).zip(documents(text)) {
-            if let Err(message) = self.document(file, document) {
-                let file = file.to_owned();
+    fn file(&mut self, file: &str, parsed: Parsed) {
+        for (document, parsed) in parsed {
+            let taken = parsed.and_then(|(name, object)| self.take(file, name, object));
+            if let Err(message) = taken {
                 self.snapshot.problems.push(Problem {
-                    file,
-                    document: n,
+                    file: file.to_owned(),
+                    document,
                     message,
                 });
             }
@@ -212,98 +288,34 @@ impl Reader {
 
     /// Takes the objects that are not there already from what a file said before it broke.
     fn fill(&mut self, file: &str, good: &str) {
-        for document in documents(good) {
-            // What is there already counts, and what was wrong has been told.
-            let _ = self.document(file, document);
-        }
-    }
-
-    fn document(&mut self, file: &str, document: &str) -> Result<(), String> {
-        if document
-            .lines()
-            .all(|line| line.trim().is_empty() || line.starts_with('#'))
+        for (name, object) in parse(good)
+            .into_iter()
+            .filter_map(|(_, parsed)| parsed.ok())
         {
-            return Ok(());
+            // What is there already counts, and what was wrong has been told.
+            let _ = self.take(file, name, object);
         }
-        // The message of a head could quote a Secret's value, so it tells the place only.
-        let head: Head = yaml(document).map_err(|(place, _)| {
-            format!("{place}: not a Kubernetes object with apiVersion, kind and metadata")
-        })?;
-        let mut metadata = head.metadata;
-        if metadata.namespace.is_empty() {
-            "default".clone_into(&mut metadata.namespace);
-        }
-        if !is_object_name(&metadata.name) {
+    }
+
+    fn take(&mut self, file: &str, name: Name, object: Object) -> Result<(), String> {
+        if let Some(first) = self.names.get(&name) {
             return Err(format!(
-                "metadata.name: {:?} is not a name",
-                short(&metadata.name)
+                "{}/{}/{} stands in {first} already, which counts",
+                name.kind, name.namespace, name.name
             ));
         }
-        if !is_label(&metadata.namespace) {
-            return Err(format!(
-                "metadata.namespace: {:?} is not a name",
-                short(&metadata.namespace)
-            ));
+        match object {
+            Object::Receiver(receiver) => self.snapshot.receivers.push(receiver.into()),
+            Object::Secret(secret) => {
+                let key = (name.namespace.clone(), name.name.clone());
+                self.snapshot.secrets.insert(key, secret);
+            }
+            Object::Other(reference, record) => {
+                self.objects.records.insert(reference, record.into());
+            }
         }
-        let key = (
-            head.kind.clone(),
-            metadata.namespace.clone(),
-            metadata.name.clone(),
-        );
-        self.unique(&key)?;
-        match (head.api_version.as_str(), head.kind.as_str()) {
-            (API_VERSION, "Receiver") => {
-                let receiver: Receiver = yaml(document)
-                    .map_err(|(place, message)| format!("Receiver, {place}: {message}"))?;
-                self.snapshot.receivers.push(Arc::new(Receiver {
-                    metadata,
-                    ..receiver
-                }));
-            }
-            ("v1", "Secret") => {
-                let raw: RawSecret = yaml(document).map_err(|(place, _)| {
-                    format!("Secret, {place}: data and stringData are maps of keys to strings")
-                })?;
-                let secret = Secret::try_from(raw).map_err(|error| format!("Secret: {error}"))?;
-                self.snapshot
-                    .secrets
-                    .insert((metadata.namespace, metadata.name), secret);
-            }
-            (version, kind) if kind == "Receiver" || kind == "Secret" => {
-                return Err(format!(
-                    "apiVersion {:?} of a {kind} is not served",
-                    short(version)
-                ));
-            }
-            (version, kind) => self.object(version, kind, metadata),
-        }
-        self.names.insert(key, file.to_owned());
+        self.names.insert(name, file.to_owned());
         Ok(())
-    }
-
-    fn unique(&self, key: &Name) -> Result<(), String> {
-        match self.names.get(key) {
-            None => Ok(()),
-            Some(first) => {
-                let (kind, namespace, name) = key;
-                Err(format!(
-                    "{kind}/{namespace}/{name} stands in {first} already, which counts"
-                ))
-            }
-        }
-    }
-
-    fn object(&mut self, version: &str, kind: &str, metadata: ObjectMeta) {
-        let reference = ResourceRef {
-            api_version: version.to_owned(),
-            kind: kind.to_owned(),
-            namespace: metadata.namespace.clone(),
-            name: metadata.name.clone(),
-        };
-        let json = json!({"apiVersion": version, "kind": kind, "metadata": meta_json(&metadata)});
-        self.objects
-            .records
-            .insert(reference, Arc::new(ObjectRecord { metadata, json }));
     }
 }
 
@@ -456,6 +468,28 @@ mod tests {
             got[4].starts_with("type.yaml, document 1: Receiver, line ")
                 && got[4].contains("resourcez"),
             "{got:#?}"
+        );
+    }
+
+    #[test]
+    fn of_two_versions_of_one_object_the_first_counts_and_other_groups_are_others() {
+        let bucket = |api_version: &str| {
+            format!("apiVersion: {api_version}\nkind: Bucket\nmetadata: {{name: b}}\n")
+        };
+        let snapshot = read_all(&[
+            ("a.yaml", &bucket("source.toolkit.fluxcd.io/v1")),
+            ("b.yaml", &bucket("source.toolkit.fluxcd.io/v1beta2")),
+            ("c.yaml", &bucket("storage.example/v1")),
+        ]);
+        assert_eq!(
+            problems(&snapshot),
+            ["b.yaml, document 1: Bucket/default/b stands in a.yaml already, which counts"]
+        );
+        let objects = snapshot.objects.load();
+        let versions: Vec<_> = objects.records.keys().map(|o| &o.api_version).collect();
+        assert_eq!(
+            versions,
+            ["source.toolkit.fluxcd.io/v1", "storage.example/v1"]
         );
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hook::gate::{Admission, Decision};
-use hook::jwt;
+use hook::receiver;
 use hook::rejection::Rejection;
 use hook::replay::{ReplayKey, ReplayMemory};
 use hook::request::Request;
@@ -18,7 +18,6 @@ use crate::metrics::Metrics;
 use crate::objects::ObjectRecord;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
-use crate::signature::Ring;
 use crate::trigger::annotate::{Annotator, Requester};
 use crate::trigger::select::{self, Reach};
 
@@ -105,7 +104,7 @@ impl<R: Requester> Deliverer<R> {
         let Some(plan) = plan else {
             return Outcome::Later;
         };
-        let prepared = match prepare(plan, request, body) {
+        let prepared = match prepare(plan, admission, request, body) {
             Ok(prepared) => prepared,
             Err(rejection) => {
                 self.count(decision, rejection.reason(), false);
@@ -211,9 +210,14 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The [`Rejection`], if either is refused.
-pub fn prepare(plan: &Plan, request: &Request<'_>, body: &[u8]) -> Result<Prepared, Rejection> {
+pub fn prepare(
+    plan: &Plan,
+    admission: &Admission,
+    request: &Request<'_>,
+    body: &[u8],
+) -> Result<Prepared, Rejection> {
     let payload = plan.receiver_type.payload(body)?;
-    let claims = claims(plan, request)?;
+    let claims = claims(plan, admission.pass.issuer, request)?;
     let request = if plan.has_filters() {
         let content_type = request.one("content-type")?;
         cel::request_object(content_type, &payload).map_err(|error| error.to_string())
@@ -223,23 +227,21 @@ pub fn prepare(plan: &Plan, request: &Request<'_>, body: &[u8]) -> Result<Prepar
     Ok(Prepared { request, claims })
 }
 
-fn claims(plan: &Plan, request: &Request<'_>) -> Result<Option<Value>, Rejection> {
+/// What the token says that the Gate has verified as one of this issuer's.
+fn claims(
+    plan: &Plan,
+    issuer: Option<usize>,
+    request: &Request<'_>,
+) -> Result<Option<Value>, Rejection> {
     if plan.claims.is_empty() {
         return Ok(None);
     }
-    let header = request
-        .one("authorization")?
-        .ok_or(Rejection::MissingSignature)?;
-    let text = jwt::bearer(header, true).ok_or(Rejection::Jwt(jwt::JwtError::Malformed))?;
-    let token = jwt::Token::parse(text).map_err(Rejection::Jwt)?;
-    let issuers = &plan.hook.issuers;
-    let verified =
-        jwt::verify_oidc(&token, issuers, clock::now_ms() / 1000, &Ring).map_err(Rejection::Jwt)?;
+    let rules = issuer.and_then(|index| plan.claims.get(index));
+    let rules = rules.ok_or(Rejection::Claims)?;
+    let token = receiver::bearer(request, true)?;
     let claims = serde_json::from_str(token.payload())
-        .map_err(|_| Rejection::Jwt(jwt::JwtError::Malformed))?;
-    if let Some(rules) = plan.claims.get(verified.issuer_index)
-        && let Err(error) = rules.check(&claims)
-    {
+        .map_err(|_| Rejection::Jwt(hook::jwt::JwtError::Malformed))?;
+    if let Err(error) = rules.check(&claims) {
         tracing::info!(receiver = plan.name, %error, "token refused");
         return Err(Rejection::Claims);
     }

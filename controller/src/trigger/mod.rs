@@ -8,3 +8,5 @@ pub mod annotate;
 pub mod deliver;
 pub mod select;
 pub mod server;
+#[cfg(test)]
+mod tests;

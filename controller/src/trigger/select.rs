@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::api::receiver::{RESOURCE_KINDS, ResourceSpec};
 use crate::api::reference::ResourceRef;
 use crate::objects::{ObjectRecord, Objects, Pending, Scope};
@@ -65,14 +67,14 @@ pub fn select(
             let labels = entry.match_labels.clone().unwrap_or_default();
             for (reference, record) in &objects.records {
                 if is_in(reference, &scope) && has_labels(record, &labels) {
-                    selection.add(reference.clone(), record, filter);
+                    selection.add(scope.resource(&reference.name), record, filter);
                 }
             }
         }
         (name, None) => selection.resources.push(scope.resource(name)),
         (name, Some(filter)) => {
             let reference = scope.resource(name);
-            match objects.records.get(&reference) {
+            match objects.object(&reference) {
                 Some(record) => selection.add(reference, record, Some(filter)),
                 None => selection.errors.push(format!("{reference}: not found")),
             }
@@ -117,8 +119,18 @@ pub fn static_error(
 }
 
 impl Selection {
+    /// The object is asked, and its filter sees it, in the version that the entry names, as from an
+    /// API server.
     fn add(&mut self, reference: ResourceRef, record: &ObjectRecord, filter: Option<&Filter<'_>>) {
-        match filter.map_or(Ok(true), |filter| filter(record)) {
+        let passes = |filter: &Filter<'_>| {
+            let stands = record.json.get("apiVersion").and_then(Value::as_str);
+            if stands.is_none_or(|version| version == reference.api_version) {
+                filter(record)
+            } else {
+                filter(&record.in_version(&reference.api_version))
+            }
+        };
+        match filter.map_or(Ok(true), passes) {
             Ok(true) => self.resources.push(reference),
             Ok(false) => {}
             Err(error) => self.errors.push(format!("{reference}: {error}")),
@@ -161,10 +173,9 @@ fn api_version(entry: &ResourceSpec) -> Option<&str> {
     })
 }
 
+/// In whatever version it is known.
 fn is_in(reference: &ResourceRef, scope: &Scope) -> bool {
-    reference.api_version == scope.api_version
-        && reference.kind == scope.kind
-        && reference.namespace == scope.namespace
+    reference.is_kind_of(&scope.resource("")) && reference.namespace == scope.namespace
 }
 
 fn has_labels(record: &ObjectRecord, labels: &BTreeMap<String, String>) -> bool {
@@ -272,6 +283,30 @@ mod tests {
             None,
         );
         assert_eq!(got, chosen(Vec::new()));
+    }
+
+    #[test]
+    fn an_object_of_another_version_is_seen_and_asked_in_the_version_that_the_entry_names() {
+        let mut all = objects(&[("ns", "a", "x")]);
+        for record in all.records.values_mut() {
+            let json = json!({"apiVersion": GIT, "kind": "GitRepository"});
+            Arc::make_mut(record).json = json;
+        }
+        let old = "source.toolkit.fluxcd.io/v1beta2";
+        let wanted = ResourceRef {
+            api_version: old.to_owned(),
+            ..reference("ns", "a")
+        };
+        let filter = |record: &ObjectRecord| Ok(record.json["apiVersion"] == old);
+        for name in ["a", "*"] {
+            let mut entry = entry(name, Some(&[]));
+            entry.api_version = Some(old.to_owned());
+            let got = select(&entry, "ns", &Reach::default(), &all, Some(&filter));
+            assert_eq!(got, chosen(vec![wanted.clone()]), "{name}");
+            entry.api_version = Some("other.example/v1".to_owned());
+            let got = select(&entry, "ns", &Reach::default(), &all, Some(&filter));
+            assert_eq!(got.resources, [], "{name}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Edges {
     acks: AtomicU64,
     nacks: AtomicU64,
     refused: AtomicU64,
+    tls_reloads: AtomicU64,
+    tls_reload_failures: AtomicU64,
 }
 
 /// What one Envoy said last.
@@ -71,6 +73,10 @@ pub struct Counts {
     pub nacks: u64,
     /// Streams turned away because too many were open.
     pub refused: u64,
+    /// Times that new TLS files came into use.
+    pub tls_reloads: u64,
+    /// Times that changed TLS files could not be used.
+    pub tls_reload_failures: u64,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +107,8 @@ impl Edges {
             acks: AtomicU64::new(0),
             nacks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            tls_reloads: AtomicU64::new(0),
+            tls_reload_failures: AtomicU64::new(0),
         }
     }
 
@@ -121,7 +129,19 @@ impl Edges {
             acks: count(&self.acks),
             nacks: count(&self.nacks),
             refused: count(&self.refused),
+            tls_reloads: count(&self.tls_reloads),
+            tls_reload_failures: count(&self.tls_reload_failures),
         }
+    }
+
+    /// New TLS files are in use.
+    pub(super) fn tls_reloaded(&self) {
+        self.tls_reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changed TLS files can't be used.
+    pub(super) fn tls_reload_failed(&self) {
+        self.tls_reload_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A new stream, or `None` when too many are open.
@@ -303,7 +323,8 @@ mod tests {
                 pushes: 2,
                 acks: 1,
                 nacks: 1,
-                refused: 0
+                refused: 0,
+                ..Counts::default()
             }
         );
 

@@ -38,7 +38,7 @@ use tonic::service::Routes;
 pub use edges::{Counts, EdgeStatus, Edges, Nack};
 pub use report::{REPORT_PATH, ReportSink};
 pub use resource::{RESOURCE, Snapshot};
-pub use tls::XdsTls;
+pub use tls::{LoadedTls, TlsProblem, XdsTls};
 
 /// How long a stopping server waits for conversations to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub enum XdsError {
     #[error(
         "failed to set up TLS for xDS: check that --xds-cert, --xds-key and --xds-client-ca are PEM and belong together"
     )]
-    Tls(#[source] tonic::transport::Error),
+    Tls(#[source] TlsProblem),
     /// The server ended by itself.
     #[error("failed to serve xDS")]
     Serve(#[source] tonic::transport::Error),
@@ -102,43 +102,48 @@ pub fn bind_policy(
 /// (Envoy keeps what it has, and asks another replica) and waits at most five seconds for them.
 ///
 /// `edges` keeps what the Envoys said; `reports` gets the body of each edge report. Without `tls` the
-/// port is plain text: ask [`bind_policy`] before binding.
+/// port is plain text: ask [`bind_policy`] before binding. Its files are looked at again and again.
 ///
 /// # Errors
-/// TLS files that cannot be used; a server that fails while it runs.
+/// A server that fails while it runs.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<&XdsTls>,
+    tls: Option<LoadedTls>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     edges: Arc<Edges>,
     reports: ReportSink,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), XdsError> {
     let (stop, stopping) = watch::channel(false);
+    let acceptor = tls.as_ref().map(LoadedTls::acceptor);
+    let renewal = renewal(tls, Arc::clone(&edges));
     let ecds = service::Ecds::new(snapshots, edges, stopping.clone()).into_server();
     let router = Routes::new(ecds)
         .into_axum_router()
         .merge(report::router(reports));
 
-    let mut server = tonic::transport::Server::builder()
+    let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(16 * 1024);
-    if let Some(tls) = tls {
-        server = server
-            .tls_config(tls.load().await?)
-            .map_err(XdsError::Tls)?;
-    }
-    let serving = server
+        .http2_max_header_list_size(16 * 1024)
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming::accept(listener), async move {
+        .serve_with_incoming_shutdown(incoming::accept(listener, acceptor), async move {
             shutdown.await;
             stop.send_replace(true);
         });
     tokio::select! {
         served = serving => served.map_err(XdsError::Serve),
         () = grace_over(stopping) => Ok(()),
+        () = renewal => Ok(()),
+    }
+}
+
+/// Never ends.
+async fn renewal(tls: Option<LoadedTls>, edges: Arc<Edges>) {
+    match tls {
+        Some(tls) => tls.follow(edges).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The server as an Envoy sees it: a real gRPC client over loopback.
 
+mod mutual_tls;
+
 use std::sync::Mutex;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -35,7 +37,7 @@ impl Server {
         Self::start_with(None).await
     }
 
-    async fn start_with(tls: Option<XdsTls>) -> Self {
+    async fn start_with(tls: Option<LoadedTls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (snapshots, watching) = watch::channel(None);
@@ -54,15 +56,7 @@ impl Server {
         };
         let told = Arc::clone(&edges);
         let served = tokio::spawn(async move {
-            serve(
-                listener,
-                tls.as_ref(),
-                watching,
-                told,
-                sink,
-                stopped.map(drop),
-            )
-            .await
+            serve(listener, tls, watching, told, sink, stopped.map(drop)).await
         });
         Self {
             address,
@@ -256,7 +250,7 @@ async fn a_refusal_is_recorded_and_the_version_not_pushed_again() {
             pushes: 2,
             acks: 1,
             nacks: 1,
-            refused: 0
+            ..Counts::default()
         }
     );
 }
@@ -443,110 +437,4 @@ fn only_loopback_or_tls_or_an_explicit_wish_opens_the_port() {
         bind_policy(outside, None, false).unwrap_err().to_string(),
         "xDS address 0.0.0.0:18000 is not loopback and has no TLS: give --xds-cert, --xds-key and --xds-client-ca, bind 127.0.0.1:18000, or accept readers of the table with --xds-insecure",
     );
-}
-
-mod mutual_tls {
-    use std::path::Path;
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use tonic::transport::{Certificate, ClientTlsConfig, Identity};
-
-    use super::*;
-
-    type Ca = CertifiedIssuer<'static, KeyPair>;
-
-    fn ca() -> Ca {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    }
-
-    /// Certificate and key for `localhost`, signed by `ca`.
-    fn leaf(ca: &Ca) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        (
-            params.signed_by(&key, ca).unwrap().pem(),
-            key.serialize_pem(),
-        )
-    }
-
-    fn files(folder: &Path, ca: &Ca) -> XdsTls {
-        let (cert, key) = leaf(ca);
-        let write = |name: &str, text: String| {
-            std::fs::write(folder.join(name), text).unwrap();
-            folder.join(name)
-        };
-        XdsTls {
-            cert: write("tls.crt", cert),
-            key: write("tls.key", key),
-            client_ca: write("ca.crt", ca.pem()),
-        }
-    }
-
-    async fn subscribe(
-        server: &Server,
-        ca: &Ca,
-        identity: Option<Identity>,
-    ) -> Result<String, String> {
-        let mut tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(ca.pem()))
-            .domain_name("localhost");
-        if let Some(identity) = identity {
-            tls = tls.identity(identity);
-        }
-        let channel = Endpoint::from_shared(format!("https://{}", server.address))
-            .unwrap()
-            .tls_config(tls)
-            .unwrap()
-            .connect()
-            .await
-            .map_err(|error| error.to_string())?;
-        let (requests, inbox) = mpsc::channel(1);
-        requests.send(subscription()).await.unwrap();
-        let mut pushes = ExtensionConfigDiscoveryServiceClient::new(channel)
-            .stream_extension_configs(ReceiverStream::new(inbox))
-            .await
-            .map_err(|status| status.to_string())?
-            .into_inner();
-        let push = pushes
-            .message()
-            .await
-            .map_err(|status| status.to_string())?;
-        Ok(push.unwrap().version_info)
-    }
-
-    #[tokio::test]
-    async fn only_an_envoy_with_a_certificate_of_the_client_ca_gets_the_table() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, theirs) = (ca(), ca());
-        let server = Server::start_with(Some(files(folder.path(), &ours))).await;
-        server.publish("1");
-        let identity = |ca: &Ca| {
-            let (cert, key) = leaf(ca);
-            Some(Identity::from_pem(cert, key))
-        };
-        assert_eq!(
-            subscribe(&server, &ours, identity(&ours)).await,
-            Ok("1".to_owned())
-        );
-        assert!(subscribe(&server, &ours, identity(&theirs)).await.is_err());
-        assert!(subscribe(&server, &ours, None).await.is_err());
-        assert_eq!(server.edges.counts().pushes, 1);
-    }
-
-    #[tokio::test]
-    async fn a_missing_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let tls = XdsTls {
-            key: folder.path().join("none.key"),
-            ..files(folder.path(), &ca())
-        };
-        let wanted = format!("failed to read xDS TLS file {:?}", tls.key);
-        let server = Server::start_with(Some(tls)).await;
-        assert_eq!(
-            server.served.await.unwrap().unwrap_err().to_string(),
-            wanted
-        );
-    }
 }

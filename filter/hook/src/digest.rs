@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 const PREFIX: &[u8] = b"/hook/";
@@ -71,8 +72,9 @@ impl fmt::Debug for Digest {
 }
 
 /// SHA-256 of the 32 digest bytes: tells a hook's path again without giving it away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HookId(pub [u8; 32]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HookId(#[serde(with = "crate::config::base64_bytes")] pub [u8; 32]);
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,14 @@
 //! HMAC from stored midstates, and the one comparison for every secret.
 
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
@@ -59,17 +65,16 @@ impl Hash {
 
 /// The two halves of an HMAC key after one block each: enough to compute that one HMAC, not enough
 /// to know the key, to compute another hash's, or to present the key as a token.
+///
+/// In JSON `sha256:` and both states in base64: a table has one for each hash of each token, so that their
+/// size is the table's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(into = "String", try_from = "Cow<'_, str>")]
 pub struct Midstates {
     /// The hash that the key is used with.
     pub hash: Hash,
-    /// The state after the key XORed with `0x36`, hex.
-    #[serde(with = "crate::config::hex_bytes")]
-    inner: Vec<u8>,
-    /// The state after the key XORed with `0x5c`, hex.
-    #[serde(with = "crate::config::hex_bytes")]
-    outer: Vec<u8>,
+    /// The state after the key XORed with `0x36`, then the one after the key XORed with `0x5c`.
+    states: Box<[u8]>,
 }
 
 impl Midstates {
@@ -81,20 +86,48 @@ impl Midstates {
             Hash::Sha512 => pads::<Sha512, 128>(key),
         };
         let len = hash.state_len();
-        let cut = |state: Vec<u8>| state.get(..len).map(<[u8]>::to_vec).unwrap_or_default();
+        let halves = [inner, outer];
         Self {
             hash,
-            inner: cut(inner),
-            outer: cut(outer),
+            states: halves
+                .iter()
+                .flat_map(|state| state.iter().take(len).copied())
+                .collect(),
         }
     }
 
-    /// Starts an HMAC. `None` if the states have not the length that the hash needs.
+    /// Starts an HMAC. `None` never, but if the hash's own form of a state changed under us.
     pub fn start(&self) -> Option<Mac> {
         Some(match self.hash {
             Hash::Sha1 => Mac::Sha1(resume::<Sha1, 64>(self)?),
             Hash::Sha256 => Mac::Sha256(resume::<Sha256, 64>(self)?),
-            Hash::Sha512 => Mac::Sha512(alloc::boxed::Box::new(resume::<Sha512, 128>(self)?)),
+            Hash::Sha512 => Mac::Sha512(Box::new(resume::<Sha512, 128>(self)?)),
+        })
+    }
+}
+
+impl From<Midstates> for String {
+    fn from(mid: Midstates) -> Self {
+        format!("{}:{}", mid.hash.name(), STANDARD_NO_PAD.encode(mid.states))
+    }
+}
+
+impl TryFrom<Cow<'_, str>> for Midstates {
+    type Error = &'static str;
+
+    fn try_from(text: Cow<'_, str>) -> Result<Self, Self::Error> {
+        let (hash, states) = text
+            .split_once(':')
+            .ok_or("midstates without the name of their hash")?;
+        let hash = Hash::from_name(hash.as_bytes()).ok_or("midstates of an unknown hash")?;
+        let states = STANDARD_NO_PAD
+            .decode(states)
+            .ok()
+            .filter(|states| states.len() / 2 == hash.state_len() && states.len().is_multiple_of(2))
+            .ok_or("midstates of a wrong length")?;
+        Ok(Self {
+            hash,
+            states: states.into(),
         })
     }
 }
@@ -117,7 +150,7 @@ pub enum Mac {
     Sha256(Pair<Sha256>),
     /// HMAC-SHA512.
     #[doc(hidden)]
-    Sha512(alloc::boxed::Box<Pair<Sha512>>),
+    Sha512(Box<Pair<Sha512>>),
 }
 
 impl Mac {
@@ -167,18 +200,18 @@ impl<H: Digest> Pair<H> {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Salted {
-    #[serde(with = "crate::config::hex_bytes")]
-    salt: Vec<u8>,
-    #[serde(with = "crate::config::hex_bytes")]
-    hash: Vec<u8>,
+    #[serde(with = "crate::config::base64_bytes")]
+    salt: Box<[u8]>,
+    #[serde(with = "crate::config::base64_bytes")]
+    hash: Box<[u8]>,
 }
 
 impl Salted {
     /// Salts a token.
     pub fn of(salt: &[u8], token: &[u8]) -> Self {
         Self {
-            salt: salt.to_vec(),
-            hash: hmac_sha256(salt, token),
+            salt: salt.into(),
+            hash: hmac_sha256(salt, token).into(),
         }
     }
 
@@ -226,19 +259,18 @@ fn pads<H: Digest + SerializableState, const BLOCK: usize>(key: &[u8]) -> (Vec<u
 }
 
 fn resume<H: Digest + SerializableState, const BLOCK: usize>(mid: &Midstates) -> Option<Pair<H>> {
-    let half = |state: &[u8]| {
-        if state.len() != mid.hash.state_len() {
-            return None;
-        }
-        // The state words stand first; the rest (one block done, nothing buffered) is the same for
-        // every key, so it is taken from a hash that has seen one block of anything.
-        let mut whole: SerializedState<H> = H::new().chain_update([0u8; BLOCK]).serialize();
-        whole.get_mut(..state.len())?.copy_from_slice(state);
+    let len = mid.hash.state_len();
+    let (inner, outer) = mid.states.split_at_checked(len)?;
+    // The state words stand first; the rest (one block done, nothing buffered) is the same for
+    // every key, so it is taken from a hash that has seen one block of anything.
+    let mut whole: SerializedState<H> = H::new().chain_update([0u8; BLOCK]).serialize();
+    let mut half = |state: &[u8]| {
+        whole.get_mut(..len)?.copy_from_slice(state);
         H::deserialize(&whole).ok()
     };
     Some(Pair {
-        inner: half(&mid.inner)?,
-        outer: half(&mid.outer)?,
+        inner: half(inner)?,
+        outer: half(outer.get(..len)?)?,
     })
 }
 
@@ -313,20 +345,28 @@ mod tests {
         for hash in Hash::ALL {
             let mid = Midstates::of(hash, b"a-token-that-is-not-in-there");
             let json = serde_json::to_string(&mid).unwrap();
-            assert!(!json.contains(&hex::encode("a-token")), "{json}");
+            for holds in ["a-token", "YS10b2tlb"] {
+                assert!(!json.contains(holds), "{json}");
+            }
             assert_eq!(serde_json::from_str::<Midstates>(&json).unwrap(), mid);
         }
     }
 
     #[test]
-    fn midstates_of_a_wrong_length_start_nothing() {
-        let json = r#"{"hash":"sha256","inner":"00","outer":"00"}"#;
-        assert!(
-            serde_json::from_str::<Midstates>(json)
-                .unwrap()
-                .start()
-                .is_none()
-        );
+    fn midstates_that_are_none_are_refused() {
+        for (text, want) in [
+            ("", "midstates without the name of their hash"),
+            ("sha256", "midstates without the name of their hash"),
+            ("md5:AAAA", "midstates of an unknown hash"),
+            ("sha256:AAAA", "midstates of a wrong length"),
+            ("sha256:????", "midstates of a wrong length"),
+        ] {
+            assert_eq!(
+                Midstates::try_from(Cow::Borrowed(text)),
+                Err(want),
+                "{text}"
+            );
+        }
     }
 
     #[test]

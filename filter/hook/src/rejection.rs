@@ -1,5 +1,7 @@
 //! Why a hook was refused: a status for the sender, a reason word for metrics and logs.
 
+use crate::jwt::JwtError;
+
 /// Why a hook was refused. An answer, not an error; the sender sees the status and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,7 +28,7 @@ pub enum Rejection {
         retry_after: u32,
     },
     /// A JSON Web Token was refused.
-    Jwt(crate::jwt::JwtError),
+    Jwt(JwtError),
     /// The signature's hash is not one that the Receiver allows.
     HashNotAllowed,
     /// The method is neither POST nor PUT.
@@ -60,6 +62,52 @@ pub enum Rejection {
     UnknownPath,
 }
 
+/// Every rejection.
+const ALL: &[Rejection] = &[
+    Rejection::AddressNotAllowed,
+    Rejection::Busy,
+    Rejection::BadRequest,
+    Rejection::BadPayload,
+    Rejection::Claims,
+    Rejection::ContentType,
+    Rejection::DuplicateHeader,
+    Rejection::EventNotListed,
+    Rejection::FailureLimit { retry_after: 0 },
+    Rejection::Jwt(JwtError::Algorithm),
+    Rejection::Jwt(JwtError::Audience),
+    Rejection::Jwt(JwtError::Email),
+    Rejection::Jwt(JwtError::Expired),
+    Rejection::Jwt(JwtError::Issuer),
+    Rejection::Jwt(JwtError::Malformed),
+    Rejection::Jwt(JwtError::NotYetValid),
+    Rejection::Jwt(JwtError::Signature),
+    Rejection::Jwt(JwtError::UnknownKey),
+    Rejection::HashNotAllowed,
+    Rejection::Method,
+    Rejection::KeysUnavailable,
+    Rejection::MissingSignature,
+    Rejection::MalformedSignature,
+    Rejection::NotConfigured,
+    Rejection::NotReady,
+    Rejection::Signature,
+    Rejection::Stale,
+    Rejection::Suspended,
+    Rejection::Token,
+    Rejection::TooLarge,
+    Rejection::RateLimit { retry_after: 0 },
+    Rejection::UnknownPath,
+];
+
+/// The word of a decision that equals this text: a rejection's, `admitted` or `ignored`. `other` for
+/// what this version does not know, so that nobody else's words become labels.
+pub fn known_reason(text: &str) -> &'static str {
+    ["admitted", "ignored"]
+        .into_iter()
+        .chain(ALL.iter().map(|rejection| rejection.reason()))
+        .find(|word| *word == text)
+        .unwrap_or("other")
+}
+
 impl Rejection {
     /// The HTTP status of the answer.
     pub fn status(self) -> u16 {
@@ -88,7 +136,7 @@ impl Rejection {
     }
 
     /// A stable word for metrics, logs and edge reports.
-    pub fn reason(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::AddressNotAllowed => "address_not_allowed",
             Self::Busy => "busy",
@@ -133,5 +181,65 @@ impl Rejection {
     /// credentials caused, so that neither a suspended Receiver nor its own limits use it up.
     pub(crate) fn is_failure(self) -> bool {
         self.status() == 400 && !matches!(self, Self::EventNotListed | Self::NotConfigured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does not compile when there is a rejection that nobody thought of here, and in [`ALL`].
+    fn place(rejection: Rejection) -> usize {
+        match rejection {
+            Rejection::AddressNotAllowed => 0,
+            Rejection::Busy => 1,
+            Rejection::BadRequest => 2,
+            Rejection::BadPayload => 3,
+            Rejection::Claims => 4,
+            Rejection::ContentType => 5,
+            Rejection::DuplicateHeader => 6,
+            Rejection::EventNotListed => 7,
+            Rejection::FailureLimit { .. } => 8,
+            Rejection::Jwt(JwtError::Algorithm) => 9,
+            Rejection::Jwt(JwtError::Audience) => 10,
+            Rejection::Jwt(JwtError::Email) => 11,
+            Rejection::Jwt(JwtError::Expired) => 12,
+            Rejection::Jwt(JwtError::Issuer) => 13,
+            Rejection::Jwt(JwtError::Malformed) => 14,
+            Rejection::Jwt(JwtError::NotYetValid) => 15,
+            Rejection::Jwt(JwtError::Signature) => 16,
+            Rejection::Jwt(JwtError::UnknownKey) => 17,
+            Rejection::HashNotAllowed => 18,
+            Rejection::Method => 19,
+            Rejection::KeysUnavailable => 20,
+            Rejection::MissingSignature => 21,
+            Rejection::MalformedSignature => 22,
+            Rejection::NotConfigured => 23,
+            Rejection::NotReady => 24,
+            Rejection::Signature => 25,
+            Rejection::Stale => 26,
+            Rejection::Suspended => 27,
+            Rejection::Token => 28,
+            Rejection::TooLarge => 29,
+            Rejection::RateLimit { .. } => 30,
+            Rejection::UnknownPath => 31,
+        }
+    }
+
+    #[test]
+    fn every_rejection_has_a_word_of_its_own_and_no_other_word_is_known() {
+        for (n, rejection) in ALL.iter().enumerate() {
+            assert_eq!(place(*rejection), n);
+            assert_eq!(known_reason(rejection.reason()), rejection.reason());
+            assert!(
+                ALL.iter()
+                    .filter(|r| r.reason() == rejection.reason())
+                    .count()
+                    == 1
+            );
+        }
+        assert_eq!(ALL.len(), 32);
+        let got = ["admitted", "ignored", "", "Signature", "made_up"].map(known_reason);
+        assert_eq!(got, ["admitted", "ignored", "other", "other", "other"]);
     }
 }

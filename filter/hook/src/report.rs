@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rejection::known_reason;
+
 /// Bytes of one report. A filter that has more to say says it next time.
 pub const MAX_REPORT: usize = 64 * 1024;
 /// Hooks in one report.
@@ -37,19 +39,37 @@ pub struct Counts {
     pub refused: Option<(String, u64)>,
 }
 
+impl Counts {
+    fn count(&mut self, reason: &str, admitted: bool, now_ms: u64) {
+        match self.reasons.get_mut(reason) {
+            Some(n) => *n = n.saturating_add(1),
+            None => {
+                self.reasons.insert(reason.into(), 1);
+            }
+        }
+        if admitted {
+            self.admitted_at = Some(now_ms);
+            return;
+        }
+        match &mut self.refused {
+            Some((last, at)) if last == reason => *at = now_ms,
+            refused => *refused = Some((reason.into(), now_ms)),
+        }
+    }
+}
+
 impl Report {
     /// Counts one decision. `false` if the report is full.
     pub fn count(&mut self, hook: &str, reason: &str, admitted: bool, now_ms: u64) -> bool {
-        if self.hooks.len() >= MAX_HOOKS && !self.hooks.contains_key(hook) {
-            return false;
+        // Looked up before it is entered: this runs for each request, and an entry's key is an allocation.
+        if !self.hooks.contains_key(hook) {
+            if self.hooks.len() >= MAX_HOOKS {
+                return false;
+            }
+            self.hooks.insert(hook.into(), Counts::default());
         }
-        let counts = self.hooks.entry(hook.into()).or_default();
-        let n = counts.reasons.entry(reason.into()).or_default();
-        *n = n.saturating_add(1);
-        if admitted {
-            counts.admitted_at = Some(now_ms);
-        } else {
-            counts.refused = Some((reason.into(), now_ms));
+        if let Some(counts) = self.hooks.get_mut(hook) {
+            counts.count(reason, admitted, now_ms);
         }
         true
     }
@@ -72,9 +92,9 @@ impl Report {
         }
     }
 
-    /// Reads a report of at most [`MAX_REPORT`] bytes, with bounded words.
+    /// Reads a report of at most [`MAX_REPORT`] bytes. Its words are those that are known, or `other`.
     pub fn parse(json: &[u8]) -> Option<Self> {
-        let report: Self = (json.len() <= MAX_REPORT)
+        let mut report: Self = (json.len() <= MAX_REPORT)
             .then(|| serde_json::from_slice(json).ok())
             .flatten()?;
         let word = |text: &str| {
@@ -92,6 +112,9 @@ impl Report {
                         .as_ref()
                         .is_none_or(|(reason, _)| word(reason))
             });
+        for counts in report.hooks.values_mut() {
+            counts.keep_known_words();
+        }
         bounded.then_some(report)
     }
 
@@ -101,6 +124,21 @@ impl Report {
             .ok()
             .filter(|json| json.len() <= MAX_REPORT)
             .unwrap_or_default()
+    }
+}
+
+impl Counts {
+    /// Who sends reports chooses their words; metrics have them as labels.
+    fn keep_known_words(&mut self) {
+        let mut known = BTreeMap::<String, u64>::new();
+        for (reason, n) in &self.reasons {
+            let sum = known.entry(known_reason(reason).into()).or_default();
+            *sum = sum.saturating_add(*n);
+        }
+        self.reasons = known;
+        if let Some((reason, _)) = &mut self.refused {
+            *reason = known_reason(reason).into();
+        }
     }
 }
 
@@ -122,6 +160,18 @@ mod tests {
         assert_eq!(counts.refused, Some(("signature".into(), 6)));
         assert_eq!(counts.reasons["admitted"], 2);
         assert_eq!(Report::parse(&a.to_json()), Some(a));
+    }
+
+    #[test]
+    fn words_that_are_not_known_add_up_under_one_that_is() {
+        let json = r#"{"hooks":{"ns/a":{"reasons":{"made_up":1,"x":18446744073709551615,"token":2},"refused":["made_up",5]}}}"#;
+        let report = Report::parse(json.as_bytes()).unwrap();
+        let counts = Counts {
+            reasons: BTreeMap::from([("other".into(), u64::MAX), ("token".into(), 2)]),
+            admitted_at: None,
+            refused: Some(("other".into(), 5)),
+        };
+        assert_eq!(report.hooks, BTreeMap::from([("ns/a".into(), counts)]));
     }
 
     #[test]

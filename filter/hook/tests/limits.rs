@@ -41,7 +41,16 @@ struct Sender<'a> {
     now_ms: u64,
 }
 
-impl Sender<'_> {
+impl<'a> Sender<'a> {
+    /// One whose clock stands still.
+    fn new(gate: &'a Gate, host: &'a MemoryHost) -> Self {
+        Self {
+            gate,
+            host,
+            now_ms: 0,
+        }
+    }
+
     /// Sends a body in chunks of 16 KiB, as Envoy gives it.
     fn send(&self, signature: &str, body: &[u8], declared: bool) -> String {
         let (path, length) = (path(), body.len().to_string());
@@ -103,11 +112,7 @@ fn forged_hooks_take_nothing_from_the_rate_of_genuine_ones() {
     let mut receiver = Receiver::new("generic-hmac");
     receiver.limit = Limit::per_second(1, 1);
     let (gate, host) = (gate(&config(&[receiver])), MemoryHost::default());
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     for _ in 0..1000 {
         assert_eq!(sender.send(FORGED, BODY, true), "400 signature");
     }
@@ -152,11 +157,7 @@ fn every_receiver_has_its_own_limits() {
 #[test]
 fn a_flood_of_forged_hooks_never_locks_small_genuine_ones_out() {
     let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     sender.empty_failure_bucket();
     for len in [0, 17, SMALL_BODY - 1, SMALL_BODY] {
         for declared in [true, false] {
@@ -175,11 +176,7 @@ fn a_flood_of_forged_hooks_never_locks_small_genuine_ones_out() {
 #[test]
 fn a_flood_of_forged_hooks_stops_large_ones_of_strangers_only() {
     let (gate, host) = (gate(&table()), MemoryHost::at(FRIEND));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     let (small, large) = (body(17), body(SMALL_BODY + 1));
     let (largest, above) = (body(MAX_BODY), body(MAX_BODY + 1));
     assert_eq!(sender.genuine(&small, true), "admitted");
@@ -221,11 +218,7 @@ fn a_flood_of_forged_hooks_stops_large_ones_of_strangers_only() {
 #[test]
 fn a_declared_length_is_refused_before_the_first_byte() {
     let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     sender.empty_failure_bucket();
     let path = path();
     for (length, want) in [
@@ -266,11 +259,7 @@ fn strangers_are_heard_again_when_the_flood_is_over() {
 #[test]
 fn clients_in_one_ipv6_64_are_one() {
     let (gate, host) = (gate(&table()), MemoryHost::at("2001:db8::1"));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     assert_eq!(sender.genuine(BODY, true), "admitted");
     sender.empty_failure_bucket();
     let large = body(SMALL_BODY + 1);
@@ -286,11 +275,7 @@ fn clients_in_one_ipv6_64_are_one() {
 #[test]
 fn eight_clients_are_remembered_and_the_ninth_takes_the_place_of_the_stalest() {
     let (gate, host) = (gate(&table()), MemoryHost::default());
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     for n in 1..=9 {
         host.move_to(&format!("192.0.2.{n}"));
         assert_eq!(sender.genuine(BODY, true), "admitted");
@@ -318,11 +303,7 @@ fn limits_outlive_a_new_table_and_a_rotated_token() {
         gate(&table)
     };
     let (before, host) = (table(&receiver), MemoryHost::at(FRIEND));
-    let sender = |gate| Sender {
-        gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = |gate| Sender::new(gate, &host);
     assert_eq!(sender(&before).genuine(BODY, true), "admitted");
     sender(&before).empty_failure_bucket();
 
@@ -414,11 +395,7 @@ fn only_refusals_of_credentials_fill_the_failure_bucket() {
 #[test]
 fn a_body_above_the_limit_is_refused_at_the_byte_that_is_too_many() {
     let (gate, host) = (gate(&table()), MemoryHost::default());
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     let (fits, above) = (body(MAX_BODY), body(MAX_BODY + 1));
     for declared in [true, false] {
         assert_eq!(sender.genuine(&fits, declared), "admitted");
@@ -442,11 +419,7 @@ fn a_body_that_belies_its_declared_length_is_still_held_to_the_limit() {
 #[test]
 fn hashing_a_body_that_never_fits_is_charged_like_a_forged_one() {
     let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     let above = body(MAX_BODY + 1);
     for _ in 0..3 {
         assert_eq!(sender.send(FORGED, &above, false), "413 too_large");
@@ -460,11 +433,7 @@ fn hashing_a_body_that_never_fits_is_charged_like_a_forged_one() {
 #[test]
 fn hashing_a_body_that_never_ends_is_charged_like_a_forged_one() {
     let (gate, host) = (gate(&table()), MemoryHost::at(STRANGER));
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     let path = path();
     let request = post(&path, &[("x-signature", FORGED)]);
     for _ in 0..3 {
@@ -483,11 +452,7 @@ fn hashing_a_body_that_never_ends_is_charged_like_a_forged_one() {
 #[test]
 fn a_store_that_fails_admits_nothing() {
     let (gate, host) = (gate(&table()), MemoryHost::default());
-    let sender = Sender {
-        gate: &gate,
-        host: &host,
-        now_ms: 0,
-    };
+    let sender = Sender::new(&gate, &host);
     host.works.set(false);
     assert_eq!(sender.genuine(BODY, true), "503 busy retry-after 1");
     let large = body(SMALL_BODY + 1);

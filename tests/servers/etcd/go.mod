@@ -1,3 +1,4 @@
+// The etcd of the tests: `go build` makes the program from this module, which has no code of its own.
 module hookgate.dev/tests/servers/etcd
 
 go 1.24.0

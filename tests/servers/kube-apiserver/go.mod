@@ -1,3 +1,5 @@
+// The kube-apiserver of the tests: `go build` makes the program from this module, which has no code of its own.
+// Kubernetes asks for its staging modules at v0.0.0; they are required here at the version that was published with it.
 module hookgate.dev/tests/servers/kube-apiserver
 
 go 1.26.0

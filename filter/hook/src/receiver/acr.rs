@@ -1,51 +1,20 @@
 //! `acr`: Azure Container Registry. It signs nothing; the path is the credential.
 
+use super::registry::Registry;
 #[cfg(feature = "payload")]
-use alloc::borrow::Cow;
+use super::shape::{Shape, TEXT};
 
-#[cfg(feature = "payload")]
-use super::shape::{self, Fields, Record, Shape, TEXT};
-use super::{Check, Context, ReceiverType, SecretUse, by_path};
-use crate::config::Hook;
-use crate::rejection::Rejection;
-use crate::request::Request;
-
-/// What nc reads of a body, and nothing of it is required.
-#[cfg(feature = "payload")]
-const FIELDS: Fields = &[
-    ("action", TEXT),
-    (
-        "target",
-        Shape::Struct(&[("repository", TEXT), ("tag", TEXT)]),
-    ),
-];
-
-#[derive(Debug)]
-pub(super) struct Acr;
-
-impl ReceiverType for Acr {
-    fn name(&self) -> &'static str {
-        "acr"
-    }
-
-    fn proof(&self) -> &'static str {
-        "the path"
-    }
-
-    fn secret(&self) -> SecretUse {
-        SecretUse::Path
-    }
-
-    fn check(&self, _: &Hook, _: &Request<'_>, _: &Context<'_>) -> Result<Check, Rejection> {
-        by_path()
-    }
-
+pub(super) const ACR: Registry = Registry {
+    name: "acr",
     #[cfg(feature = "payload")]
-    fn payload<'b>(&self, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Rejection> {
-        Record::of(FIELDS, shape::first(body)?)?;
-        Ok(Cow::Borrowed(body))
-    }
-}
+    fields: &[
+        ("action", TEXT),
+        (
+            "target",
+            Shape::Struct(&[("repository", TEXT), ("tag", TEXT)]),
+        ),
+    ],
+};
 
 #[cfg(test)]
 #[cfg(feature = "payload")]

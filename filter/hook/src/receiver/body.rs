@@ -136,6 +136,7 @@ impl BodyCheck {
             weak: self.weak,
             checked: true,
             signed_id: self.signed_id,
+            issuer: None,
         })
     }
 }

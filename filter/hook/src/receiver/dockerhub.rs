@@ -1,48 +1,17 @@
 //! `dockerhub`: Docker Hub. It signs nothing; the path is the credential.
 
+use super::registry::Registry;
 #[cfg(feature = "payload")]
-use alloc::borrow::Cow;
+use super::shape::{Shape, TEXT};
 
-#[cfg(feature = "payload")]
-use super::shape::{self, Fields, Record, Shape, TEXT};
-use super::{Check, Context, ReceiverType, SecretUse, by_path};
-use crate::config::Hook;
-use crate::rejection::Rejection;
-use crate::request::Request;
-
-/// What nc reads of a body, and nothing of it is required.
-#[cfg(feature = "payload")]
-const FIELDS: Fields = &[
-    ("push_data", Shape::Struct(&[("tag", TEXT)])),
-    ("repository", Shape::Struct(&[("repo_url", TEXT)])),
-];
-
-#[derive(Debug)]
-pub(super) struct DockerHub;
-
-impl ReceiverType for DockerHub {
-    fn name(&self) -> &'static str {
-        "dockerhub"
-    }
-
-    fn proof(&self) -> &'static str {
-        "the path"
-    }
-
-    fn secret(&self) -> SecretUse {
-        SecretUse::Path
-    }
-
-    fn check(&self, _: &Hook, _: &Request<'_>, _: &Context<'_>) -> Result<Check, Rejection> {
-        by_path()
-    }
-
+pub(super) const DOCKER_HUB: Registry = Registry {
+    name: "dockerhub",
     #[cfg(feature = "payload")]
-    fn payload<'b>(&self, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Rejection> {
-        Record::of(FIELDS, shape::first(body)?)?;
-        Ok(Cow::Borrowed(body))
-    }
-}
+    fields: &[
+        ("push_data", Shape::Struct(&[("tag", TEXT)])),
+        ("repository", Shape::Struct(&[("repo_url", TEXT)])),
+    ],
+};
 
 #[cfg(test)]
 #[cfg(feature = "payload")]

@@ -14,8 +14,8 @@ use base64::{
 #[cfg(feature = "payload")]
 use super::shape::{self, Fields, Record, Shape, TEXT, TIME};
 use super::{Check, Context, Pass, ReceiverType, SecretUse};
-use crate::config::{Hook, Slot};
-use crate::jwt::{self, JwtError, Token};
+use crate::config::Hook;
+use crate::jwt;
 use crate::rejection::Rejection;
 use crate::request::Request;
 
@@ -73,11 +73,7 @@ impl ReceiverType for Gcr {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<Check, Rejection> {
-        let header = request
-            .one_filled("authorization")?
-            .ok_or(Rejection::MissingSignature)?;
-        let text = jwt::bearer(header, false).ok_or(Rejection::Jwt(JwtError::Malformed))?;
-        let token = Token::parse(text).map_err(Rejection::Jwt)?;
+        let token = super::bearer(request, false)?;
         let issuer = hook.issuers.first().ok_or(Rejection::NotConfigured)?;
         let email = hook.email.as_ref().ok_or(Rejection::NotConfigured)?;
         super::keys_fetched(hook)?;
@@ -85,10 +81,7 @@ impl ReceiverType for Gcr {
         let now = context.now_ms / 1000;
         let verified = jwt::verify_gcr(&token, issuer, &is_email, now, context.signatures)
             .map_err(Rejection::Jwt)?;
-        Ok(Check::Passed(Pass {
-            checked: verified.signature_checked,
-            ..Pass::by(Slot::Token)
-        }))
+        Ok(Check::Passed(Pass::by_token(verified)))
     }
 
     /// Unwraps the Pub/Sub message: filters see what the registry said, and only the three fields

@@ -1,10 +1,9 @@
 //! `generic-hmac`: any sender that signs the body, as Flux documents it or as Standard Webhooks.
 
-use super::{BodyCheck, Check, Context, ReceiverType, SecretUse, hub};
-use crate::config::{Hook, Slot};
+use super::{BodyCheck, Check, Context, ReceiverType, SecretUse, by_signing_token, hub};
+use crate::config::Hook;
 use crate::rejection::Rejection;
 use crate::request::Request;
-use crate::signed::Signed;
 
 #[derive(Debug)]
 pub(super) struct GenericHmac;
@@ -31,9 +30,8 @@ impl ReceiverType for GenericHmac {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<Check, Rejection> {
-        if hook.keys.iter().any(|key| key.slot == Slot::SigningToken) {
-            let signed = Signed::read(request, context.now_ms)?;
-            return BodyCheck::with_signing_token(hook, signed).map(Check::Body);
+        if let Some(check) = by_signing_token(hook, request, context) {
+            return check;
         }
         let value = request
             .one_filled("x-signature")?

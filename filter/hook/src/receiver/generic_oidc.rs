@@ -1,8 +1,8 @@
 //! `generic-oidc`: a JSON Web Token of an issuer that the Receiver names. Claims are the controller's.
 
 use super::{Check, Context, Pass, ReceiverType, SecretUse};
-use crate::config::{Hook, Slot};
-use crate::jwt::{self, JwtError, Token};
+use crate::config::Hook;
+use crate::jwt;
 use crate::rejection::Rejection;
 use crate::request::Request;
 
@@ -28,18 +28,11 @@ impl ReceiverType for GenericOidc {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<Check, Rejection> {
-        let header = request
-            .one_filled("authorization")?
-            .ok_or(Rejection::MissingSignature)?;
-        let text = jwt::bearer(header, true).ok_or(Rejection::Jwt(JwtError::Malformed))?;
-        let token = Token::parse(text).map_err(Rejection::Jwt)?;
+        let token = super::bearer(request, true)?;
         super::keys_fetched(hook)?;
         let now = context.now_ms / 1000;
         let verified = jwt::verify_oidc(&token, &hook.issuers, now, context.signatures)
             .map_err(Rejection::Jwt)?;
-        Ok(Check::Passed(Pass {
-            checked: verified.signature_checked,
-            ..Pass::by(Slot::Token)
-        }))
+        Ok(Check::Passed(Pass::by_token(verified)))
     }
 }

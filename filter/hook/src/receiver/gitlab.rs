@@ -1,10 +1,9 @@
 //! `gitlab`: the secret token, or with a `signing-token` GitLab's signed webhooks.
 
-use super::{BodyCheck, Check, Context, ReceiverType, SecretUse, presented};
-use crate::config::{Hook, Slot};
+use super::{Check, Context, ReceiverType, SecretUse, by_signing_token, presented};
+use crate::config::Hook;
 use crate::rejection::Rejection;
 use crate::request::Request;
-use crate::signed::Signed;
 
 #[derive(Debug)]
 pub(super) struct GitLab;
@@ -34,9 +33,8 @@ impl ReceiverType for GitLab {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<Check, Rejection> {
-        if hook.keys.iter().any(|key| key.slot == Slot::SigningToken) {
-            let signed = Signed::read(request, context.now_ms)?;
-            return BodyCheck::with_signing_token(hook, signed).map(Check::Body);
+        if let Some(check) = by_signing_token(hook, request, context) {
+            return check;
         }
         let token = request
             .one_filled("x-gitlab-token")?

@@ -1,45 +1,14 @@
 //! `quay`: Quay. It signs nothing; the path is the credential.
 
+use super::registry::Registry;
 #[cfg(feature = "payload")]
-use alloc::borrow::Cow;
+use super::shape::{TEXT, TEXTS};
 
-#[cfg(feature = "payload")]
-use super::shape::{self, Fields, Record, TEXT, TEXTS};
-use super::{Check, Context, ReceiverType, SecretUse, by_path};
-use crate::config::Hook;
-use crate::rejection::Rejection;
-use crate::request::Request;
-
-/// What nc reads of a body, and nothing of it is required.
-#[cfg(feature = "payload")]
-const FIELDS: Fields = &[("docker_url", TEXT), ("updated_tags", TEXTS)];
-
-#[derive(Debug)]
-pub(super) struct Quay;
-
-impl ReceiverType for Quay {
-    fn name(&self) -> &'static str {
-        "quay"
-    }
-
-    fn proof(&self) -> &'static str {
-        "the path"
-    }
-
-    fn secret(&self) -> SecretUse {
-        SecretUse::Path
-    }
-
-    fn check(&self, _: &Hook, _: &Request<'_>, _: &Context<'_>) -> Result<Check, Rejection> {
-        by_path()
-    }
-
+pub(super) const QUAY: Registry = Registry {
+    name: "quay",
     #[cfg(feature = "payload")]
-    fn payload<'b>(&self, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Rejection> {
-        Record::of(FIELDS, shape::first(body)?)?;
-        Ok(Cow::Borrowed(body))
-    }
-}
+    fields: &[("docker_url", TEXT), ("updated_tags", TEXTS)],
+};
 
 #[cfg(test)]
 #[cfg(feature = "payload")]
