@@ -74,7 +74,7 @@ impl Requester for ManifestRequester {
     ) -> Result<(), RequestError> {
         let snapshot = self.snapshots.borrow().clone();
         let objects = snapshot.map(|snapshot| snapshot.objects.load());
-        if !objects.is_some_and(|objects| objects.object(resource).is_some()) {
+        if objects.is_none_or(|objects| objects.object(resource).is_none()) {
             return Err(RequestError::NotFound);
         }
         tracing::info!(%resource, requested_at, "reconcile request");
