@@ -181,6 +181,8 @@ impl Reconciler {
         for (key, live) in &lives.receivers {
             let trigger = trigger(live, lives, compiled);
             let entry = self.entries.entry(key.clone()).or_default();
+            // Once the watch has caught up, what the pass left says nothing more.
+            entry.left.take_if(|left| !is_newer(left, live));
             let is_known = trigger.verdict.is_some() || live.is_deleting;
             if !is_known || entry.running.as_ref() == Some(&trigger) {
                 continue;
@@ -348,14 +350,18 @@ fn needs_mending(entry: &Entry, live: &Arc<Live>, verdict: &Status) -> bool {
     status::finalizers(&live).is_some() || status::desired(&live, verdict, &now) != live.status
 }
 
-/// The newer of two states of an object. Versions are compared as numbers, as API servers count
-/// them; where one is not, the watch is believed.
+/// The newer of two states of an object.
 fn newer(seen: &Arc<Live>, left: Option<&Arc<Live>>) -> Arc<Live> {
-    let version = |live: &Arc<Live>| live.resource_version.parse::<u64>().ok();
-    match left {
-        Some(left) if left.uid == seen.uid && version(left) > version(seen) => left.clone(),
-        Some(_) | None => seen.clone(),
-    }
+    left.filter(|left| is_newer(left, seen))
+        .unwrap_or(seen)
+        .clone()
+}
+
+/// Whether a pass left a newer state than the watch has seen. Versions are compared as numbers, as
+/// API servers count them; where one is not, the watch is believed.
+fn is_newer(left: &Live, seen: &Live) -> bool {
+    let version = |live: &Live| live.resource_version.parse::<u64>().ok();
+    left.uid == seen.uid && version(left) > version(seen)
 }
 
 fn enqueue(queue: &mut VecDeque<Key>, entry: &mut Entry, key: &Key) {
@@ -373,3 +379,6 @@ fn set_due(due: &mut BTreeSet<(Instant, Key)>, entry: &mut Entry, key: &Key, at:
         due.insert((at, key.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;
