@@ -18,6 +18,8 @@ mod bodies;
 mod chain;
 #[path = "bench/edge.rs"]
 mod edge;
+#[path = "bench/flood.rs"]
+mod flood;
 #[path = "bench/load.rs"]
 mod load;
 #[path = "bench/report.rs"]
@@ -53,6 +55,8 @@ struct Plan {
     round: Duration,
     /// Bodies of 25 MiB for each scenario.
     bodies: usize,
+    /// How long a flood lasts, and the quiet before it.
+    flood: Duration,
     /// Hooks in the tables that are compared.
     tables: [usize; 3],
 }
@@ -61,6 +65,7 @@ const FULL: Plan = Plan {
     rounds: 9,
     round: Duration::from_millis(1_500),
     bodies: 12,
+    flood: Duration::from_secs(10),
     tables: [10, 10_000, 100_000],
 };
 
@@ -68,6 +73,7 @@ const BRIEF: Plan = Plan {
     rounds: 1,
     round: Duration::from_millis(300),
     bodies: 2,
+    flood: Duration::from_millis(500),
     tables: [10, 1_000, 10_000],
 };
 
@@ -117,6 +123,8 @@ fn measure(plan: Plan) -> Result<Report, String> {
     }
     eprintln!("bench: bodies of 25 MiB");
     bodies::measure(&parts, &servers, plan.bodies, &mut report)?;
+    eprintln!("bench: a genuine hook during a flood of forged ones");
+    flood::measure(&parts, &servers, plan.flood, &mut report)?;
     eprintln!("bench: memory of the tables");
     edge::table_memory(&parts, &servers, plan.tables, &mut report)?;
     Ok(report)

@@ -43,7 +43,7 @@ fn one(parts: &Parts, servers: &Servers, bodies: usize, filter: bool) -> Result<
         parts.chain("bodies", port, place.as_ref()),
         bare("other", other, &route, &[]),
     ];
-    let edge = Edge::with_listeners(parts, servers, &listeners)?;
+    let edge = Edge::with_listeners(parts, servers, &listeners, 1)?;
     let request = hook_wire(&parts.hook(LARGEST));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

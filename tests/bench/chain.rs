@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use e2e::manifests::Receiver;
 use e2e::world::Options;
 use e2e::{Forge, Hook, World, binaries};
@@ -15,7 +17,7 @@ pub(crate) const LARGEST: usize = 25 << 20;
 /// What the scenarios are made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// The listener, without TLS, with limits that nobody reaches.
+    /// The listener, without TLS.
     listener: Value,
     /// The clusters of the bootstrap.
     pub(crate) clusters: Vec<Value>,
@@ -92,9 +94,16 @@ impl Parts {
         wasm
     }
 
+    /// [`Parts::shipped`] with limits that nobody reaches.
+    pub(crate) fn chain(&self, name: &str, port: u16, place: Option<&Value>) -> Value {
+        let mut listener = self.shipped(name, port, place);
+        unlimited(&mut listener);
+        listener
+    }
+
     /// The chain on this port, with `place` where the filter is, or nothing there. Without the real filter nothing marks a
     /// request for the guard: it then lets everything through, at the same cost.
-    pub(crate) fn chain(&self, name: &str, port: u16, place: Option<&Value>) -> Value {
+    pub(crate) fn shipped(&self, name: &str, port: u16, place: Option<&Value>) -> Value {
         let is_filter = place.is_some_and(|place| {
             place["@type"]
                 .as_str()
@@ -184,7 +193,7 @@ fn untyped(mut object: Value) -> Value {
     object
 }
 
-/// Without TLS and what looks for it, with limits that nobody reaches.
+/// Without TLS and what looks for it.
 fn strip(listener: &mut Value) {
     if let Some(fields) = listener.as_object_mut() {
         fields.remove("listener_filters");
@@ -197,7 +206,6 @@ fn strip(listener: &mut Value) {
             fields.remove("filter_chain_match");
         }
     }
-    unlimited(listener);
 }
 
 /// Every token bucket is full for ever.
@@ -244,7 +252,7 @@ fn grown(table: &str, hooks: usize) -> String {
         let name = format!("copies/hook-{number:06}");
         let id = digest(&SHA256, name.as_bytes());
         for path in items(&mut copy["paths"]) {
-            path["id"] = Value::from(e2e::forge::hex(id.as_ref()));
+            path["id"] = Value::from(STANDARD_NO_PAD.encode(id.as_ref()));
         }
         copy["name"] = Value::from(name);
         held.push(copy);

@@ -31,14 +31,15 @@ impl Edge {
         scenarios: &[Scenario],
     ) -> Result<Self, String> {
         let listeners = scenarios.iter().map(|scenario| scenario.listener.clone());
-        Self::with_listeners(parts, servers, &listeners.collect::<Vec<_>>())
+        Self::with_listeners(parts, servers, &listeners.collect::<Vec<_>>(), 1)
     }
 
-    /// Starts it on these listeners, pinned to the first core if that can be.
+    /// Starts it on these listeners with this many workers, pinned to the first core if that can be.
     pub(crate) fn with_listeners(
         parts: &Parts,
         servers: &Servers,
         listeners: &[Value],
+        workers: u32,
     ) -> Result<Self, String> {
         let dir = TempDir::new().map_err(|error| error.to_string())?;
         let admin = ports::address();
@@ -56,8 +57,10 @@ impl Edge {
         });
         let config = dir.path().join("envoy.json");
         fs::write(&config, bootstrap.to_string()).map_err(|error| error.to_string())?;
-        let process = Process::start(command(&config)?, "envoy", dir.path(), || is_live(admin))
-            .map_err(|error| error.to_string())?;
+        let process = Process::start(command(&config, workers)?, "envoy", dir.path(), || {
+            is_live(admin)
+        })
+        .map_err(|error| error.to_string())?;
         pin(process.id(), 0);
         pin(std::process::id(), 1);
         Ok(Self { process, _dir: dir })
@@ -81,34 +84,65 @@ impl Edge {
     }
 }
 
-/// What a table costs an Envoy with one worker: its memory with each, beyond that with the smallest.
+/// Workers of the larger of two Envoys, by which the cost of one more is told.
+const WORKERS: u32 = 4;
+
+/// What a table costs an Envoy: its memory beyond that with the smallest table, with one worker and for each further one.
 pub(crate) fn table_memory(
     parts: &Parts,
     servers: &Servers,
     tables: [usize; 3],
     report: &mut Report,
 ) -> Result<(), String> {
-    let mut smallest = None;
-    for hooks in tables {
-        let port = ports::reserve();
-        let listener = parts.chain("memory", port, Some(&parts.filter(hooks)));
-        let edge = Edge::with_listeners(parts, servers, &[listener])?;
-        let client = Client::plain(SocketAddr::from(([127, 0, 0, 1], port)));
-        // The worker has its own copy by its first request at the latest.
-        client.get("/").map_err(|error| error.to_string())?;
-        let resident = edge.resident_bytes();
-        let least = *smallest.get_or_insert(resident);
-        report.table_memory(hooks, resident.saturating_sub(least));
+    let of = |hooks, workers| resident_bytes(parts, servers, hooks, workers);
+    let [smallest, larger @ ..] = tables;
+    let (one, more) = (of(smallest, 1)?, of(smallest, WORKERS)?);
+    for hooks in larger {
+        let first = of(hooks, 1)?.saturating_sub(one);
+        let all = of(hooks, WORKERS)?.saturating_sub(more);
+        let further = all.saturating_sub(first) / u64::from(WORKERS - 1);
+        report.table_memory(Table {
+            hooks,
+            first,
+            further,
+        });
     }
     Ok(())
 }
 
-fn command(config: &Path) -> Result<Command, String> {
+/// What a table of this many hooks costs, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(crate) hooks: usize,
+    /// With one worker, all that Envoy keeps besides included.
+    pub(crate) first: u64,
+    /// For each further worker.
+    pub(crate) further: u64,
+}
+
+fn resident_bytes(
+    parts: &Parts,
+    servers: &Servers,
+    hooks: usize,
+    workers: u32,
+) -> Result<u64, String> {
+    let port = ports::reserve();
+    let listener = parts.chain("memory", port, Some(&parts.filter(hooks)));
+    let edge = Edge::with_listeners(parts, servers, &[listener], workers)?;
+    let client = Client::plain(SocketAddr::from(([127, 0, 0, 1], port)));
+    // The workers have their own copies by their first request at the latest.
+    for _ in 0..4 * workers {
+        client.get("/").map_err(|error| error.to_string())?;
+    }
+    Ok(edge.resident_bytes())
+}
+
+fn command(config: &Path, workers: u32) -> Result<Command, String> {
     let program = binaries::envoy(binaries::ENVOY).map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command.arg("-c").arg(config).args([
         "--concurrency",
-        "1",
+        &workers.to_string(),
         "--use-dynamic-base-id",
         "--log-level",
         "error",

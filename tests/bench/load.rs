@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::edge::Edge;
@@ -48,7 +48,16 @@ pub(crate) fn run(scenario: &Scenario, edge: &Edge, time: Duration) -> Result<Sa
 
 /// Opens a connection to a port of this machine.
 pub(crate) async fn open(port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
+    open_from(1, port).await
+}
+
+/// The same from another address of the loopback range, by its last byte.
+pub(crate) async fn open_from(last: u8, port: u16) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
+    let stream = socket
+        .connect(SocketAddr::from(([127, 0, 0, 1], port)))
+        .await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::fs;
 
 use crate::bodies::Bodies;
+use crate::edge::Table;
+use crate::flood::Flood;
 use crate::load::Sample;
 use crate::scenario::name;
 
@@ -28,7 +30,8 @@ pub(crate) struct Report {
     filter_bytes: u64,
     samples: BTreeMap<&'static str, Vec<Sample>>,
     bodies: Option<(Bodies, Bodies)>,
-    tables: Vec<(usize, u64)>,
+    flood: Option<Flood>,
+    tables: Vec<Table>,
 }
 
 impl Report {
@@ -38,6 +41,7 @@ impl Report {
             filter_bytes,
             samples: BTreeMap::new(),
             bodies: None,
+            flood: None,
             tables: Vec::new(),
         }
     }
@@ -52,9 +56,14 @@ impl Report {
         self.bodies = Some((with, without));
     }
 
-    /// A table of this many hooks took this much more memory than the smallest.
-    pub(crate) fn table_memory(&mut self, hooks: usize, bytes: u64) {
-        self.tables.push((hooks, bytes));
+    /// Genuine hooks beside a flood.
+    pub(crate) fn flood(&mut self, flood: Flood) {
+        self.flood = Some(flood);
+    }
+
+    /// What a table took more than the smallest.
+    pub(crate) fn table_memory(&mut self, table: Table) {
+        self.tables.push(table);
     }
 
     /// The ratio of rates per Envoy CPU second, round by round: least, median, most.
@@ -77,7 +86,7 @@ impl Report {
     fn tables_compared(&self) -> impl Iterator<Item = (&'static str, usize)> {
         [name::UNKNOWN_MORE, name::UNKNOWN_MOST]
             .into_iter()
-            .zip(self.tables.iter().skip(1).map(|(hooks, _)| *hooks))
+            .zip(self.tables.iter().map(|table| table.hooks))
     }
 }
 
@@ -117,11 +126,23 @@ impl fmt::Display for Report {
                 megabytes(without.grown_bytes)
             )?;
         }
-        for (hooks, bytes) in self.tables.iter().skip(1) {
-            let memory = megabytes(*bytes);
+        if let Some(flood) = self.flood {
+            let [quiet, flooded] =
+                [flood.quiet_p99, flood.flooded_p99].map(|wait| wait.as_secs_f64() * 1e3);
             writeln!(
                 f,
-                "| Envoy's memory, {hooks} hooks, one worker | with 10 | +{memory} | |"
+                "| p99 of a genuine hook during {:.0} forged ones a second on 512 connections: {flooded:.1} ms | with nothing else: {quiet:.1} ms | {:.1} | at most 3.0 |",
+                flood.forged_per_second,
+                flooded / quiet
+            )?;
+        }
+        for table in &self.tables {
+            writeln!(
+                f,
+                "| Envoy's memory, {} hooks: one worker +{}, each further one +{} | with 10 | | 10,000: under 32 MB a worker |",
+                table.hooks,
+                megabytes(table.first),
+                megabytes(table.further)
             )?;
         }
         writeln!(
