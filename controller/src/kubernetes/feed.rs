@@ -14,6 +14,10 @@ use serde::de::DeserializeOwned;
 use super::api::{ApiError, chain};
 use super::live::Key;
 
+/// Objects of a list that are held at once, with all their managed fields: what a large list takes
+/// for a moment, the allocator keeps.
+const PAGE: u32 = 100;
+
 /// What a watch says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step<T> {
@@ -51,7 +55,8 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     F: Future<Output = bool>,
 {
-    let watch = watcher(api, watcher::Config::default()).backoff(Patience::default());
+    let config = watcher::Config::default().page_size(PAGE);
+    let watch = watcher(api, config).backoff(Patience::default());
     let mut watch = std::pin::pin!(watch);
     while let Some(event) = watch.next().await {
         let step = match event {
