@@ -192,6 +192,7 @@ impl Reconciler {
                 enqueue(&mut self.queue, entry, key);
             } else if let Some(verdict) = &trigger.verdict
                 && entry.running.is_none()
+                && !live.is_deleting
                 && needs_mending(entry, live, verdict)
             {
                 let at = entry

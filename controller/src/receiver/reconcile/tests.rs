@@ -96,6 +96,10 @@ fn answer(call: &str, body: &Value) -> (u16, Value) {
     let name = name.split('/').next().unwrap_or_default();
     let mut object = object(name, "5");
     object["status"] = body["status"].clone();
+    if let Some(finalizers) = body["metadata"].get("finalizers") {
+        object["metadata"]["finalizers"] = finalizers.clone();
+        object["metadata"]["deletionTimestamp"] = json!("2026-08-07T12:00:00Z");
+    }
     (200, object)
 }
 
@@ -206,4 +210,30 @@ async fn a_request_to_reconcile_causes_one_pass() {
     let patch = requests.iter().find(|(call, _)| call.contains("/status"));
     let status = &patch.unwrap().1["status"];
     assert_eq!(status["lastHandledReconcileAt"], "now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_labelled_secret_causes_a_pass() {
+    let stage = Stage::start(true);
+    let mut named = settled("a", "1");
+    named.secret = Some("token".to_owned());
+    stage.show([named], None);
+    assert_eq!(stage.written(MOMENT).await, (0, 1));
+    for (version, passes) in [("7", 2), ("7", 2), ("8", 3)] {
+        let mut lives = Lives::clone(&stage.lives.borrow());
+        let key = ("ns".to_owned(), "token".to_owned());
+        lives.watched_secrets.insert(key, version.to_owned());
+        stage.lives.send_replace(Arc::new(lives));
+        assert_eq!(stage.written(MOMENT).await, (0, passes));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_deleted_is_let_go_once_and_tells_nothing() {
+    let stage = Stage::start(true);
+    let mut deleting = settled("a", "1");
+    deleting.is_deleting = true;
+    stage.show([deleting], None);
+    assert_eq!(stage.written(Duration::from_secs(180)).await, (0, 0));
+    assert_eq!(stage.requests.lock().unwrap().len(), 1);
 }
