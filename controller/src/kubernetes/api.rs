@@ -253,6 +253,17 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+        let silent = tower::service_fn(|_: Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let api = Api::new(Client::new(silent, "default"));
+        let began = tokio::time::Instant::now();
+        assert_eq!(api.get("/readyz").await, Err(ApiError::Timeout));
+        assert_eq!(began.elapsed(), DEADLINE);
+    }
+
     #[test]
     fn each_answer_of_the_api_server_means_one_thing() {
         let status = |code, name: &str| {

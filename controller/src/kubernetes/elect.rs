@@ -197,3 +197,123 @@ impl Candidate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::super::script::{Requests, answered_by, refusal};
+    use super::*;
+
+    const TERMS: Terms = Terms {
+        lease: Duration::from_secs(35),
+        renew: Duration::from_secs(30),
+        retry: Duration::from_secs(5),
+    };
+
+    /// An API server with one Lease that can be away.
+    struct Server {
+        api: Api,
+        requests: Requests,
+        is_away: Arc<AtomicBool>,
+    }
+
+    fn server(held: Option<Value>) -> Server {
+        let is_away = Arc::new(AtomicBool::new(false));
+        let (lease, away) = (Mutex::new(held), is_away.clone());
+        let (api, requests) = answered_by(move |call, body| {
+            let mut lease = lease.lock().unwrap();
+            if away.load(Ordering::SeqCst) {
+                return refusal(503, "");
+            }
+            if !call.starts_with("GET") {
+                let mut written = body.clone();
+                written["metadata"]["resourceVersion"] = json!("7");
+                *lease = Some(written);
+            }
+            lease
+                .clone()
+                .map_or_else(|| refusal(404, "l"), |lease| (200, lease))
+        });
+        Server {
+            api,
+            requests,
+            is_away,
+        }
+    }
+
+    fn election() -> Election {
+        Election {
+            namespace: "ns".to_owned(),
+            name: "l".to_owned(),
+            identity: "me".to_owned(),
+            terms: TERMS,
+            releases: true,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_stops_leading_before_others_may_begin() {
+        let server = server(None);
+        let (_stop, stopped) = watch::channel(false);
+        let (mut leads, _handle) = elect(server.api, election(), stopped);
+        leads.wait_for(|leads| *leads).await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert!(*leads.borrow());
+        server.is_away.store(true, Ordering::SeqCst);
+        sleep(Duration::from_secs(24)).await;
+        assert!(*leads.borrow(), "a short outage changes nothing");
+        sleep(Duration::from_secs(7)).await;
+        assert!(!*leads.borrow());
+        server.is_away.store(false, Ordering::SeqCst);
+        leads.wait_for(|leads| *leads).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_holds_is_looked_at_and_left_alone() {
+        let spec = json!({"holderIdentity": "other", "leaseDurationSeconds": 35});
+        let server = server(Some(
+            json!({"metadata": {"resourceVersion": "1"}, "spec": spec}),
+        ));
+        let (_stop, stopped) = watch::channel(false);
+        let (leads, _handle) = elect(server.api, election(), stopped);
+        sleep(Duration::from_secs(20)).await;
+        assert!(!*leads.borrow());
+        let requests = server.requests.lock().unwrap();
+        assert!(requests.len() > 2 && requests.iter().all(|(call, _)| call.starts_with("GET")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_is_given_away_at_the_end_and_a_claim_names_what_was_seen() {
+        let server = server(None);
+        let (stop, stopped) = watch::channel(false);
+        let (mut leads, handle) = elect(server.api, election(), stopped);
+        leads.wait_for(|leads| *leads).await.unwrap();
+        sleep(Duration::from_secs(6)).await;
+        stop.send_replace(true);
+        handle.await.unwrap();
+        let requests = server.requests.lock().unwrap();
+        let list = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
+        let writes: Vec<_> = requests
+            .iter()
+            .filter(|(call, _)| !call.starts_with("GET"))
+            .map(|(call, body)| {
+                let version = body["metadata"]["resourceVersion"].as_str();
+                (
+                    call.clone(),
+                    version,
+                    body["spec"]["holderIdentity"].as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            writes,
+            [
+                (format!("POST {list}"), None, Some("me")),
+                (format!("PUT {list}/l"), Some("7"), Some("me")),
+                (format!("PUT {list}/l"), Some("7"), Some("")),
+            ]
+        );
+    }
+}
