@@ -41,6 +41,13 @@ unsafe extern "C" {
         headers_len: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_len: usize,
+        results: *mut *mut u8,
+        results_len: *mut usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, results: *mut *mut u8, results_len: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
@@ -91,6 +98,24 @@ pub(crate) fn plugin_configuration(size: usize) -> Vec<u8> {
 /// makes two allocations a header, and expects names in UTF-8.
 pub(crate) fn request_headers() -> HeaderMap {
     header_map(MapType::HttpRequestHeaders)
+}
+
+/// The request target; empty if there is none, as of CONNECT.
+pub(crate) fn request_path() -> Vec<u8> {
+    let name = ":path";
+    let bytes = returned(|results, len| {
+        // SAFETY: the host reads the byte range and writes to the two places, which outlive the call.
+        unsafe {
+            proxy_get_header_map_value(
+                MapType::HttpRequestHeaders as u32,
+                name.as_ptr(),
+                name.len(),
+                results,
+                len,
+            )
+        }
+    });
+    bytes.unwrap_or_default()
 }
 
 fn header_map(map: MapType) -> HeaderMap {

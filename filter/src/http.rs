@@ -160,14 +160,18 @@ impl Drop for Http {
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let headers = host::request_headers();
-        let request = request(headers.pairs());
         #[cfg(feature = "trap")]
-        trap(&request);
+        trap(&request(host::request_headers().pairs()));
         let Some(gate) = self.gate.clone() else {
             return self.fail("no_table");
         };
         let (now_ms, envoy) = (host::now_ms(), Envoy::default());
+        // Most of what the internet sends ends here, and a whole head costs more than the rest of that.
+        if let Some(decision) = gate.unknown(&host::request_path()) {
+            return self.decide(&decision, now_ms, &envoy);
+        }
+        let headers = host::request_headers();
+        let request = request(headers.pairs());
         match gate.headers(&request, end_of_stream, now_ms, &envoy) {
             Step::Done(decision) => {
                 if !self.hold_headers && matches!(decision.verdict, Verdict::Admit(_)) {

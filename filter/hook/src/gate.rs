@@ -130,10 +130,7 @@ impl Gate {
     /// milliseconds.
     pub fn headers(&self, request: &Request<'_>, end: bool, now_ms: u64, host: &dyn Host) -> Step {
         let Some((hook, path)) = self.find(request.path) else {
-            return Step::Done(Decision {
-                verdict: Verdict::Reject(Rejection::UnknownPath),
-                hook: None,
-            });
+            return Step::Done(Decision::UNKNOWN_PATH);
         };
         match self.known(&hook, path, request, now_ms, host) {
             Ok(Known::Passed(pass, listed)) => {
@@ -153,6 +150,12 @@ impl Gate {
                 })
             }
         }
+    }
+
+    /// The decision on a path that names no hook. For hosts where a look at the path alone is cheaper than at the
+    /// whole head: [`Gate::headers`] says the same.
+    pub fn unknown(&self, path: &[u8]) -> Option<Decision> {
+        self.find(path).is_none().then_some(Decision::UNKNOWN_PATH)
     }
 
     fn find(&self, path: &[u8]) -> Option<(Arc<Hook>, Slot)> {
@@ -397,6 +400,11 @@ fn charge(hook: &Hook, failures: Limit, now_ms: u64, host: &dyn Host) {
 }
 
 impl Decision {
+    const UNKNOWN_PATH: Self = Self {
+        verdict: Verdict::Reject(Rejection::UnknownPath),
+        hook: None,
+    };
+
     /// The status of the answer; of an admitted hook that of the controller is passed on.
     pub fn status(&self) -> Option<u16> {
         match &self.verdict {
