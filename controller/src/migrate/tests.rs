@@ -234,8 +234,7 @@ fn two_receivers_on_one_path_need_attention() {
     let twin = receiver("generic", "", "token: t")
         .replace("name: web, namespace: apps", "name: we, namespace: bapps")
         .replace("namespace: apps", "namespace: bapps");
-    let older = receiver("generic", "", "token: t").replace("name: web, ", "name: web, ");
-    let older = older.replace("name: web, namespace: apps", "name: web, namespace: apps");
+    let older = receiver("generic", "", "token: t");
     let manifests = format!("{older}---\n{twin}");
     let scene = Scene {
         manifests: &manifests,
