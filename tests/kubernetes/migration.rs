@@ -15,6 +15,8 @@ use crate::hookgate::{
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/flux-system/deployments/notification-controller";
 const SERVICE: &str = "/api/v1/namespaces/flux-system/services/webhook-receiver";
+const POLICY: &str =
+    "/apis/networking.k8s.io/v1/namespaces/flux-system/networkpolicies/allow-webhooks";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases/notification-controller-leader-election";
 
 /// Of notification-controller's Deployment.
@@ -83,6 +85,15 @@ fn install(cluster: &Cluster, namespace: &str) {
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "webhook-receiver", "namespace": "flux-system"},
             "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": "http-webhook"}]},
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "allow-webhooks", "namespace": "flux-system"},
+            "spec": {
+                "podSelector": {"matchLabels": labels},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"namespaceSelector": {}}]}],
+            },
         }),
         json!({
             "apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert",
@@ -165,6 +176,7 @@ Every Receiver
     for (kind, name, operations) in patches() {
         let target = match kind.as_str() {
             "Deployment" => DEPLOYMENT,
+            "NetworkPolicy" => POLICY,
             _ => SERVICE,
         };
         assert!(target.ends_with(&name), "{target}");
@@ -175,6 +187,10 @@ Every Receiver
     assert_eq!(admin.get(DEPLOYMENT).body["spec"]["replicas"], 0);
     assert_eq!(
         admin.get(SERVICE).body["spec"]["selector"],
+        json!({"app": "hookgate"})
+    );
+    assert_eq!(
+        admin.get(POLICY).body["spec"]["podSelector"]["matchLabels"],
         json!({"app": "hookgate"})
     );
     wait::until("hookgate holds the Lease", PATIENCE, || {

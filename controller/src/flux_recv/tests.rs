@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use hook::config::Slot;
+use hook::gate::{Step, Verdict};
+use hook::mac::{Hash, Midstates};
+use hook::request::Request;
 
 use super::*;
 use crate::args::RunArgs;
+use crate::cel::Scope;
 use crate::publish::{self, Compiled};
+use crate::trigger::deliver;
 use crate::trigger::select::Reach;
+use crate::trigger::server::{Ledgers, Lender};
 
 fn names() -> Names {
     Names {
@@ -187,6 +193,115 @@ fn every_source_is_served_on_its_old_path_and_on_that_of_its_receiver() {
         .map(|(n, t, p)| (n.as_str(), *t, p.clone()))
         .collect();
     assert_eq!(got, want);
+}
+
+/// The verdict's reason word, or how many resources a hook with this body would ask to reconcile.
+fn sent(compiled: &Compiled, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
+    headers.push(("content-type", b"application/json"));
+    let request = Request {
+        method: b"POST",
+        path: path.as_bytes(),
+        headers,
+    };
+    let ledgers = Ledgers::default();
+    let lender = Lender {
+        peer: std::net::Ipv4Addr::LOCALHOST.into(),
+        ledgers: &ledgers,
+    };
+    let decision = match compiled.gate.headers(&request, body.is_empty(), 0, &lender) {
+        Step::Done(decision) => decision,
+        Step::Body(mut pending) => match pending.chunk(body.as_bytes(), 0, &lender) {
+            Ok(()) => pending.end(0, &lender),
+            Err(decision) => decision,
+        },
+    };
+    let Verdict::Admit(admission) = &decision.verdict else {
+        return format!("{:?}", decision.verdict);
+    };
+    let plan = &compiled.plans[&decision.hook.as_ref().unwrap().name];
+    let prepared = deliver::prepare(plan, admission, &request, body.as_bytes()).unwrap();
+    let selected = deliver::selected(plan, compiled, &prepared, &Reach::default());
+    assert_eq!((selected.errors, selected.later), (vec![], vec![]));
+    selected
+        .resources
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_hook_on_the_old_path_passes_and_asks_for_what_flux_recv_took() {
+    let config = "
+fluxRecvVersion: 1
+endpoints:
+- {source: Harbor, keyPath: h.key}
+- {source: BitbucketCloud, keyPath: d.key}
+- {source: Nexus, keyPath: k.key, registryHost: nexus.example}
+";
+    let mut imported = imported(config, &names()).unwrap();
+    for (kind, version) in [("GitRepository", "source"), ("ImageRepository", "image")] {
+        imported.manifests += &format!(
+            "---\napiVersion: {version}.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: flux-system, namespace: flux-system}}\n"
+        );
+    }
+    let compiled = served(&imported);
+    let path = |key: &str, host: &str| Digest::of_flux_recv(key.as_bytes(), host).path();
+    let (harbor, cloud) = (path("h.key", ""), path("d.key", ""));
+    let key = [("authorization", "h.key")];
+    let image = "ImageRepository/flux-system/flux-system";
+    let git = "GitRepository/flux-system/flux-system";
+    for (path, headers, body, want) in [
+        (&harbor, &key[..], r#"{"type":"PUSH_ARTIFACT"}"#, image),
+        (&harbor, &key[..], r#"{"type":"pushImage"}"#, image),
+        (&harbor, &key[..], r#"{"type":"DELETE_ARTIFACT"}"#, ""),
+        (&harbor, &key[..], "{}", ""),
+        (&cloud, &[], r#"{"push":{"changes":[]}}"#, git),
+        (&cloud, &[], r#"{"pullrequest":{}}"#, ""),
+    ] {
+        assert_eq!(sent(&compiled, path, headers, body), want, "{body}");
+    }
+    let nexus = path("k.key", "nexus.example");
+    for (body, want) in [
+        (
+            r#"{"action":"CREATED","component":{"format":"docker"}}"#,
+            image,
+        ),
+        (r#"{"action":"CREATED","component":{"format":"npm"}}"#, ""),
+        (
+            r#"{"action":"DELETED","component":{"format":"docker"}}"#,
+            "",
+        ),
+        (r#"{"action":"CREATED"}"#, ""),
+    ] {
+        let mut mac = Midstates::of(Hash::Sha1, b"k.key").start().unwrap();
+        mac.update(body.as_bytes());
+        let signature = hex::encode(mac.finish());
+        let headers = [("x-nexus-webhook-signature", signature.as_str())];
+        assert_eq!(sent(&compiled, &nexus, &headers, body), want, "{body}");
+    }
+    let forged = sent(&compiled, &harbor, &[("authorization", "other")], "{}");
+    assert!(forged.starts_with("Reject("), "{forged}");
+}
+
+#[test]
+fn google_hooks_ask_for_inserts_only() {
+    let names = Names {
+        gcr_email: Some("push@example.com".to_owned()),
+        ..names()
+    };
+    let compiled = served(&imported(ALL, &names).unwrap());
+    let plan = &compiled.plans["flux-system/google-container-registry"];
+    let filter = plan.resource_filter.as_ref().unwrap();
+    for (action, want) in [("INSERT", true), ("insert", true), ("DELETE", false)] {
+        let request = serde_json::json!({"action": action, "digest": "", "tag": ""});
+        let scope = Scope {
+            req: Some(&request),
+            ..Scope::default()
+        };
+        assert_eq!(filter.matches(&scope).unwrap(), want, "{action}");
+    }
 }
 
 #[test]
