@@ -13,6 +13,8 @@ mod away;
 mod hookgate;
 #[path = "kubernetes/load.rs"]
 mod load;
+#[path = "kubernetes/migration.rs"]
+mod migration;
 #[path = "kubernetes/replicas.rs"]
 mod replicas;
 #[path = "kubernetes/resources.rs"]
@@ -38,5 +40,6 @@ fn main() -> ExitCode {
     let trials = scope::trials(trials);
     let trials = load::trials(trials);
     let trials = away::trials(trials);
+    let trials = migration::trials(trials);
     replicas::trials(trials).run()
 }

@@ -129,7 +129,7 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
 }
 
 /// How long the cluster may take to be read.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 fn snapshot(args: &RequestArgs) -> Result<Arc<Snapshot>, AnyError> {
     if let Some(folder) = &args.manifests {

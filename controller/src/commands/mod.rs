@@ -2,6 +2,8 @@
 
 mod crds;
 mod explain;
+mod import;
+mod migrate;
 mod path;
 mod sign;
 
@@ -30,6 +32,8 @@ enum Command {
     Sign(sign::SignArgs),
     Explain(explain::ExplainArgs),
     Crds(crds::CrdsArgs),
+    Import(import::ImportArgs),
+    Migrate(migrate::MigrateArgs),
     /// Configure Envoy
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -61,6 +65,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Explain(args) => explain::run(args),
         Command::Crds(args) => crds::run(&args),
+        Command::Import(args) => import::run(args),
+        Command::Migrate(args) => match migrate::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)
         }
