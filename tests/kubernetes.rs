@@ -30,6 +30,9 @@ mod seeing;
 #[path = "kubernetes/status.rs"]
 mod status;
 
+#[path = "receive/table.rs"]
+mod table;
+
 use std::process::ExitCode;
 
 use e2e::trials::Trials;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use e2e::client::Client;
+use e2e::client::{Client, Request, Version};
 use e2e::controller::Edge;
 use e2e::envoy::Envoy;
 use e2e::manifests::Receiver;
@@ -16,11 +16,16 @@ use e2e::{Cluster, Forge, binaries, ports};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::hookgate::{Hookgate, Stand, apply_again, await_event, calls, ready};
+use crate::hookgate::{Hookgate, Stand, apply, apply_again, await_event, calls, ready};
+use crate::table::{self, Stage};
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .alone("what_envoy_refuses_is_counted_told_and_explained", refused)
+        .alone(
+            "the_table_of_requests_has_the_same_answers_in_a_cluster",
+            table,
+        )
         .alone("a_token_is_rotated_through_envoy_without_a_gap", rotated)
 }
 
@@ -57,12 +62,12 @@ impl Chain {
         }
     }
 
-    fn send(&self, hook: impl Into<e2e::client::Request>) -> u16 {
+    fn send(&self, hook: impl Into<Request>) -> u16 {
         self.client.send(hook).expect("Envoy answers").status
     }
 
     /// Waits until Envoy answers so, many times in a row: each worker has its own table.
-    fn await_status(&self, hook: &e2e::Hook, status: u16) {
+    fn await_status<T: Into<Request> + Clone>(&self, hook: &T, status: u16) {
         let waited = wait::until("the status everywhere", PATIENCE, || {
             let mut answers = (0..16).map(|_| self.send(hook.clone()));
             answers.all(|held| held == status).then_some(())
@@ -107,6 +112,26 @@ fn refused() {
         (&envoys[0]["connected"], &envoys[0]["refused"]),
         (&json!(true), &json!(null))
     );
+}
+
+fn table() {
+    let chain = Chain::start();
+    let direct = chain.hookgate.client();
+    let ways = [
+        ("edge1", &chain.client, Version::Http1),
+        ("edge2", &chain.client, Version::Http2),
+        ("direct", &direct, Version::Http1),
+    ];
+    for (way, client, version) in ways {
+        let stage = Stage::build(&Forge::new(), way, |receiver| {
+            let receiver = apply(&chain.cluster, receiver.clone());
+            // Neither refused nor charged to any limit: the method alone is wrong.
+            let status = if receiver.suspend { 503 } else { 405 };
+            chain.await_status(&Request::get(&receiver.path()), status);
+            receiver
+        });
+        table::ask(&stage, way, client, version);
+    }
 }
 
 fn rotated() {
