@@ -27,6 +27,7 @@ pub mod edge;
 pub mod health;
 pub mod manifests;
 pub mod metrics;
+pub mod notify;
 pub mod objects;
 pub mod publish;
 pub mod receiver;
