@@ -6,5 +6,8 @@
 //! ```
 
 pub mod delivery;
+pub mod go_regex;
+pub mod limit;
+pub mod metadata;
 pub mod queue;
 pub mod spool;
