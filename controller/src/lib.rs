@@ -26,6 +26,7 @@ pub mod control;
 pub mod edge;
 pub mod health;
 pub mod manifests;
+pub mod mask;
 pub mod metrics;
 pub mod notify;
 pub mod objects;

@@ -431,7 +431,7 @@ mod tests {
             ("[a&&b]", "&", true),
             ("^[a&&b]+$", "ab&", true),
             ("[a~~b]", "~", true),
-            ("[a--b]", "b", false),
+            ("^[+--]+$", "+,-", true),
             (r"\<a\>", "<a>", true),
             (r"\<a", " a", false),
             ("[]a]", "]", true),

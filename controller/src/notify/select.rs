@@ -5,6 +5,7 @@
 //! exclusion list, on the raw message. What is wrong with an Alert is a [`Warning`] on it, and never
 //! takes the others away.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use regex::Regex;
@@ -101,16 +102,21 @@ pub type Labels<'a> = dyn Fn(&ResourceRef) -> Option<BTreeMap<String, String>> +
 
 impl Alerts {
     /// Compiles Alerts. Suspended ones, and those whose Provider is, take nothing.
-    pub fn compile(alerts: &[Alert], providers: &[Provider], no_cross_namespace_refs: bool) -> Self {
+    pub fn compile<A: Borrow<Alert>, P: Borrow<Provider>>(
+        alerts: &[A],
+        providers: &[P],
+        no_cross_namespace_refs: bool,
+    ) -> Self {
         let providers: HashMap<_, _> = providers
             .iter()
-            .map(|p| ((p.metadata.namespace.as_str(), p.metadata.name.as_str()), p))
+            .map(Borrow::borrow)
+            .map(|p: &Provider| ((p.metadata.namespace.as_str(), p.metadata.name.as_str()), p))
             .collect();
         let mut all = Self {
             no_cross_namespace_refs,
             ..Self::default()
         };
-        for alert in alerts {
+        for alert in alerts.iter().map(Borrow::borrow) {
             let place = (
                 alert.metadata.namespace.as_str(),
                 alert.spec.provider_ref.name.as_str(),

@@ -189,7 +189,11 @@ fn what_is_too_old_is_given_up_and_then_forgotten() {
 #[test]
 fn old_segments_go_although_an_old_event_still_waits() {
     let folder = TempDir::new().unwrap();
-    let spool = open(folder.path());
+    let room = Room {
+        rate: hook::bucket::Limit::per_second(1_000_000, 1_000_000),
+        ..Room::default()
+    };
+    let (spool, _) = Spool::open(folder.path(), SMALL, room).unwrap();
     runtime().block_on(async {
         spool.append(new("slow", "old")).await.unwrap();
         for n in 0..2_000 {
