@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_where_there_is_none() {
-        check(&GitHub, testing::error(), expect![[r#"
+        check(
+            &GitHub,
+            testing::error(),
+            expect![[r#"
             GET https://api.github.com/repos/acme/web/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?per_page=100
             accept: application/vnd.github+json
             authorization: Bearer hush-token
@@ -131,7 +134,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -144,14 +148,19 @@ mod tests {
                 {"state":"success","description":null,"context":"kustomization/webapp/0c9c2e41"}]"#,
         )])
         .answers;
-        check_with(&GitHub, testing::error(), &example, expect![[r#"
+        check_with(
+            &GitHub,
+            testing::error(),
+            &example,
+            expect![[r#"
             GET https://api.github.com/repos/acme/web/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?per_page=100
             accept: application/vnd.github+json
             authorization: Bearer hush-token
             x-github-api-version: 2022-11-28
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -160,7 +169,11 @@ mod tests {
         example.target.token = None;
         example.target.password = None;
         example.target.github_app = Some(testing::app());
-        check_with(&GitHub, testing::info(), &example, expect![[r#"
+        check_with(
+            &GitHub,
+            testing::info(),
+            &example,
+            expect![[r#"
             token:
             GET https://api.github.com/orgs/acme/installation
             accept: application/vnd.github+json
@@ -190,7 +203,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -198,8 +212,12 @@ mod tests {
         let mut event = testing::error();
         let digest = format!("latest@sha256:{}", "a".repeat(64));
         event.metadata.insert("revision".to_owned(), digest);
-        check(&GitHub, event, expect![[r#"
+        check(
+            &GitHub,
+            event,
+            expect![[r#"
             done
-        "#]]);
+        "#]],
+        );
     }
 }

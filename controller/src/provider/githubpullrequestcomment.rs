@@ -171,7 +171,10 @@ mod tests {
 
     #[test]
     fn a_comment_is_made_where_there_is_none() {
-        check(&GitHubPullRequestComment, testing::error(), expect![[r#"
+        check(
+            &GitHubPullRequestComment,
+            testing::error(),
+            expect![[r#"
             GET https://api.github.com/user
             accept: application/vnd.github+json
             authorization: Bearer hush-token
@@ -193,7 +196,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

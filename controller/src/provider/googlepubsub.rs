@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn a_token_is_fetched_and_the_event_published() {
-        check(&GooglePubSub, testing::info(), expect![[r#"
+        check(
+            &GooglePubSub,
+            testing::info(),
+            expect![[r#"
             token:
             POST https://oauth2.test/token
             content-type: application/x-www-form-urlencoded
@@ -123,7 +126,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -131,7 +135,11 @@ mod tests {
         let mut example = GooglePubSub.example();
         example.target.token = None;
         example.target.service_account = Some("notifier".to_owned());
-        check_with(&GooglePubSub, testing::info(), &example, expect![[r#"
+        check_with(
+            &GooglePubSub,
+            testing::info(),
+            &example,
+            expect![[r#"
             token:
             Identity { provider: Google, service_account: Some("notifier"), namespace: "apps", scope: "https://www.googleapis.com/auth/pubsub" }
 
@@ -151,6 +159,7 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 }

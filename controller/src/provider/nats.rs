@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn the_event_is_published_as_it_is() {
-        check(&Nats, testing::info(), expect![[r#"
+        check(
+            &Nats,
+            testing::info(),
+            expect![[r#"
             PUB general at nats://nats.test:4222
             Nats-Msg-Id: 089f535cbebe99ad316a8c3846d066d1ecfb431df44193734b2f70828892a040
             auth: url
@@ -106,7 +109,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn an_error_triggers_an_incident() {
-        check(&PagerDuty, testing::error(), expect![[r#"
+        check(
+            &PagerDuty,
+            testing::error(),
+            expect![[r#"
             POST https://provider.test/v2/enqueue
             content-type: application/json
 
@@ -144,12 +147,16 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn an_info_ends_it_and_is_a_change() {
-        check(&PagerDuty, testing::info(), expect![[r#"
+        check(
+            &PagerDuty,
+            testing::info(),
+            expect![[r#"
             POST https://provider.test/v2/enqueue
             content-type: application/json
 
@@ -181,15 +188,20 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn progress_is_not_told() {
         let mut event = testing::info();
         event.reason = "Progressing".to_owned();
-        check(&PagerDuty, event, expect![[r#"
+        check(
+            &PagerDuty,
+            event,
+            expect![[r#"
             done
-        "#]]);
+        "#]],
+        );
     }
 }

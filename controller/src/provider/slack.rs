@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn an_error_is_a_red_attachment() {
-        check(&Slack, testing::error(), expect![[r#"
+        check(
+            &Slack,
+            testing::error(),
+            expect![[r#"
             POST https://provider.test/hook/hush-address
             authorization: Bearer hush-token
             content-type: application/json
@@ -118,7 +121,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
