@@ -9,6 +9,8 @@
 //!     ├──► xds ──► Envoy                         the table and the filter's code; reports come back
 //!     ▼
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
+//!
+//!  api::event, provider::Target ──► provider (pure) ──► provider::Exchange, for a driver to send
 //! ```
 //!
 //! What talks to the cluster stands behind two small interfaces: a [`objects::Snapshot`] comes in,
@@ -30,6 +32,7 @@ pub mod mask;
 pub mod metrics;
 pub mod notify;
 pub mod objects;
+pub mod provider;
 pub mod publish;
 pub mod receiver;
 pub mod signature;
