@@ -128,7 +128,11 @@ mod tests {
             address: "https://us:pa55word@hooks.test/services/T00000000/B0000?key=abcdefgh".into(),
             token: Some("t0ken-with-newline\n".to_owned().into()),
             password: Some("hunter22".to_owned().into()),
-            headers: [("Authorization".to_owned(), "Bearer s3cret".to_owned().into())].into(),
+            headers: [(
+                "Authorization".to_owned(),
+                "Bearer s3cret".to_owned().into(),
+            )]
+            .into(),
             proxy: Some("http://proxyuser:proxypass@proxy.test/".to_owned().into()),
             ..Target::default()
         };

@@ -154,8 +154,8 @@ fn ask(socket: &SocketArgs, ask: AlertsAsk) -> Result<Value, AnyError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let asked = control::ask(&socket.control_socket, &Ask::Alerts(ask));
-    Ok(runtime.block_on(asked)?)
+    let ask = Ask::Alerts(ask);
+    Ok(runtime.block_on(control::ask(&socket.control_socket, &ask))?)
 }
 
 fn change(
@@ -180,7 +180,10 @@ fn table(answer: &Value) -> String {
     let now = number(answer, "now");
     let alerts = answer.get("alerts").and_then(Value::as_array);
     let mut rows = vec![
-        ["ID", "STATE", "AGE", "TRIES", "NEXT", "PROVIDER", "OBJECT", "ERROR"].map(str::to_owned),
+        [
+            "ID", "STATE", "AGE", "TRIES", "NEXT", "PROVIDER", "OBJECT", "ERROR",
+        ]
+        .map(str::to_owned),
     ];
     for alert in alerts.into_iter().flatten() {
         let state = alert.get("state").unwrap_or(&Value::Null);
@@ -222,7 +225,10 @@ fn table(answer: &Value) -> String {
 fn text(value: &Value, key: &str) -> String {
     let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
     // A name comes from whoever posted the event, and must not move the terminal's cursor.
-    text.chars().flat_map(char::escape_debug).take(120).collect()
+    text.chars()
+        .flat_map(char::escape_debug)
+        .take(120)
+        .collect()
 }
 
 fn number(value: &Value, key: &str) -> u64 {

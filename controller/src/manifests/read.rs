@@ -435,8 +435,18 @@ mod tests {
         let provider = "apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Provider\nmetadata: {name: chat, namespace: apps}\nspec: {type: slack, address: https://hooks.test/hunter2}\n";
         let snapshot = read_all(&[
             ("a.yaml", &format!("{alert}---\n{provider}")),
-            ("b.yaml", &provider.replace("name: chat", "name: bad").replace("slack", "[hunter2]")),
-            ("c.yaml", &alert.replace("v1beta3", "v1beta1")),
+            (
+                "b.yaml",
+                &provider
+                    .replace("name: chat", "name: bad")
+                    .replace("slack", "[hunter2]"),
+            ),
+            (
+                "c.yaml",
+                &alert
+                    .replace("v1beta3", "v1beta1")
+                    .replace("on-call", "old"),
+            ),
         ]);
         assert_eq!(snapshot.alerts[0].metadata.name, "on-call");
         assert_eq!(snapshot.alerts[0].spec.provider_ref.name, "chat");
@@ -444,7 +454,9 @@ mod tests {
         assert_eq!((snapshot.alerts.len(), snapshot.providers.len()), (1, 1));
         let got = problems(&snapshot);
         assert_eq!(got.len(), 2, "{got:?}");
-        assert!(got[0].starts_with("b.yaml, document 1: Provider, ") && !got[0].contains("hunter2"));
+        assert!(
+            got[0].starts_with("b.yaml, document 1: Provider, ") && !got[0].contains("hunter2")
+        );
         assert!(got[1].ends_with("of kind Alert is not served"), "{got:?}");
     }
 

@@ -9,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{BYTES, Doc, HandlerLabels, HttpLabels, Inflight, OutcomeLabels, SECONDS, add, bounded};
+use super::{
+    BYTES, Doc, HandlerLabels, HttpLabels, Inflight, OutcomeLabels, SECONDS, add, bounded,
+};
 use crate::notify::spool::Stats;
 
 /// These metrics, in the order in which they are registered. The first three are
@@ -91,14 +93,14 @@ const HANDLER: &str = "/";
 
 /// A Provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProviderLabels {
+pub(super) struct ProviderLabels {
     namespace: String,
     name: String,
 }
 
 /// A Provider, and what became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AttemptLabels {
+pub(super) struct AttemptLabels {
     namespace: String,
     name: String,
     outcome: &'static str,
@@ -106,7 +108,7 @@ pub struct AttemptLabels {
 
 /// A Provider, and how deliveries end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EndLabels {
+pub(super) struct EndLabels {
     namespace: String,
     name: String,
     end: &'static str,

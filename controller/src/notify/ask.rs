@@ -187,7 +187,12 @@ mod tests {
         );
         let gone = DeliveryId { entry: 9, n: 0 };
         let answer = answer(&spool, &AlertsAsk::Show { id: gone }, 5_000).await;
-        assert!(answer["error"].as_str().unwrap().starts_with("there is no delivery 9.0"));
+        assert!(
+            answer["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("there is no delivery 9.0")
+        );
     }
 
     #[tokio::test]
@@ -216,7 +221,10 @@ mod tests {
         ] {
             let text = json!(crate::control::Ask::Alerts(ask.clone())).to_string();
             let read = serde_json::from_str(&text).unwrap();
-            assert!(matches!(read, crate::control::Ask::Alerts(read) if read == ask), "{text}");
+            assert!(
+                matches!(read, crate::control::Ask::Alerts(read) if read == ask),
+                "{text}"
+            );
         }
     }
 }

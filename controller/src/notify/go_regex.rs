@@ -138,7 +138,8 @@ impl Reader<'_> {
         if repeated {
             return Err(error("a repetition of a repetition"));
         }
-        self.out.push_str(self.rest.get(..length).unwrap_or_default());
+        self.out
+            .push_str(self.rest.get(..length).unwrap_or_default());
         self.skip(length);
         if self.rest.starts_with('?') {
             self.skip(1);
@@ -160,7 +161,9 @@ impl Reader<'_> {
         let is_name = head.starts_with("P<") || head.starts_with('<');
         let is_flags = head.chars().all(|c| "imsU-".contains(c));
         if !is_name && !is_flags || head.starts_with("<=") || head.starts_with("<!") {
-            return Err(error("a group with something else than a name or the flags i, m, s and U"));
+            return Err(error(
+                "a group with something else than a name or the flags i, m, s and U",
+            ));
         }
         // The flags end with the group or the colon, the name with its bracket.
         let length = 1 + end + 1;
@@ -289,7 +292,12 @@ impl Reader<'_> {
         }
         let p = if is_negated { 'P' } else { 'p' };
         Ok(Member::Class(if name == "Any" {
-            if is_negated { r"[^\x{0}-\x{10FFFF}]" } else { r"[\x{0}-\x{10FFFF}]" }.to_owned()
+            if is_negated {
+                r"[^\x{0}-\x{10FFFF}]"
+            } else {
+                r"[\x{0}-\x{10FFFF}]"
+            }
+            .to_owned()
         } else {
             format!("\\{p}{{{name}}}")
         }))
@@ -340,9 +348,8 @@ impl Reader<'_> {
 
     /// A character of a class, or the range that begins with it.
     fn range(&mut self, low: char) -> Result<(), GoRegexError> {
-        let is_range = self.rest.starts_with('-')
-            && !self.rest.starts_with("-]")
-            && self.rest.len() > 1;
+        let is_range =
+            self.rest.starts_with('-') && !self.rest.starts_with("-]") && self.rest.len() > 1;
         push_code(&mut self.out, low);
         if !is_range {
             return Ok(());
@@ -351,7 +358,8 @@ impl Reader<'_> {
         let high = if self.rest.starts_with('\\') {
             self.member_escape()?
         } else {
-            self.take().map_or(Member::Class(String::new()), Member::Char)
+            self.take()
+                .map_or(Member::Class(String::new()), Member::Char)
         };
         match high {
             Member::Char(high) if low <= high => {
@@ -391,7 +399,9 @@ fn repetition(text: &str) -> Result<Option<usize>, GoRegexError> {
     let count = |text: &str| text.parse().ok().filter(|n: &u32| *n <= MAX_REPEAT);
     match (count(low), count(high)) {
         (Some(low), Some(high)) if low <= high => Ok(Some(inside.len() + 2)),
-        _ => Err(error("a repetition of more than 1000, or of fewer at most than at least")),
+        _ => Err(error(
+            "a repetition of more than 1000, or of fewer at most than at least",
+        )),
     }
 }
 
@@ -474,10 +484,43 @@ mod tests {
     #[test]
     fn what_go_refuses_is_refused() {
         for pattern in [
-            "[", "[a", "[]", "(", ")", "(?x)a", "(?R)", "(?=a)", "(?!a)", "(?<=a)", "(?<!a)",
-            r"\b{start}", "a**", "a*+", "a{2}{3}", "a{2}*", "x{1001}", "x{3,2}", "*", "+a", r"\",
-            r"\1", r"\8", r"\C", r"\Z", r"\E", r"\y", r"\x", r"\x{}", r"\x{110000}", "[b-a]",
-            "[[:foo:]]", r"[\b]", r"[a-\d]", r"\p{Nonsense}", r"\p{sc=Greek}", r"\p",
+            "[",
+            "[a",
+            "[]",
+            "(",
+            ")",
+            "(?x)a",
+            "(?R)",
+            "(?=a)",
+            "(?!a)",
+            "(?<=a)",
+            "(?<!a)",
+            r"\b{start}",
+            "a**",
+            "a*+",
+            "a{2}{3}",
+            "a{2}*",
+            "x{1001}",
+            "x{3,2}",
+            "*",
+            "+a",
+            r"\",
+            r"\1",
+            r"\8",
+            r"\C",
+            r"\Z",
+            r"\E",
+            r"\y",
+            r"\x",
+            r"\x{}",
+            r"\x{110000}",
+            "[b-a]",
+            "[[:foo:]]",
+            r"[\b]",
+            r"[a-\d]",
+            r"\p{Nonsense}",
+            r"\p{sc=Greek}",
+            r"\p",
         ] {
             assert!(compile(pattern).is_err(), "{pattern:?}");
         }

@@ -83,9 +83,15 @@ struct Seen {
 impl Window {
     /// Windows of this length; of a second if it is zero.
     pub fn new(interval: Duration) -> Self {
-        let interval = if interval.is_zero() { FALLBACK } else { interval };
+        let interval = if interval.is_zero() {
+            FALLBACK
+        } else {
+            interval
+        };
         Self {
-            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1),
+            interval_ms: u64::try_from(interval.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1),
             seen: HashMap::new(),
             order: VecDeque::new(),
             swept_ms: 0,
@@ -170,7 +176,10 @@ mod tests {
         event.involved_object.name = "webapp".to_owned();
         event.involved_object.api_version = "kustomize.toolkit.fluxcd.io/v1".to_owned();
         for (key, value) in [
-            ("revision", "main@sha1:5394cb7f48332b2de7c17dd8b8384bbc84b7e738"),
+            (
+                "revision",
+                "main@sha1:5394cb7f48332b2de7c17dd8b8384bbc84b7e738",
+            ),
             ("token", "t1"),
         ] {
             let key = format!("kustomize.toolkit.fluxcd.io/{key}");
@@ -198,7 +207,10 @@ mod tests {
         assert_eq!(of(|e| e.severity = "info".to_owned()), same);
         assert_eq!(of(|e| e.reason = "other".to_owned()), same);
         assert_eq!(of(|e| e.involved_object.uid = "1".to_owned()), same);
-        for key in ["event.toolkit.fluxcd.io/x", "kustomize.toolkit.fluxcd.io/commit"] {
+        for key in [
+            "event.toolkit.fluxcd.io/x",
+            "kustomize.toolkit.fluxcd.io/commit",
+        ] {
             let other = of(|e| _ = e.metadata.insert(key.to_owned(), "1".to_owned()));
             assert_eq!(other, same, "{key}");
         }

@@ -100,7 +100,8 @@ mod tests {
 
     fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
         let of = of.iter();
-        of.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        of.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn event(metadata: &[(&str, &str)]) -> Event {
@@ -137,7 +138,11 @@ mod tests {
             ])
         );
         strip_internal(&mut cleaned);
-        assert!(!cleaned.metadata.contains_key("kustomize.toolkit.fluxcd.io/token"));
+        assert!(
+            !cleaned
+                .metadata
+                .contains_key("kustomize.toolkit.fluxcd.io/token")
+        );
         assert_eq!(cleaned.metadata.len(), 4);
     }
 
@@ -179,8 +184,14 @@ mod tests {
         assert_eq!(
             conflicts,
             pairs(&[
-                ("a", "involved object annotations, Alert object .spec.eventMetadata"),
-                ("b", "involved object annotations, involved object controller metadata"),
+                (
+                    "a",
+                    "involved object annotations, Alert object .spec.eventMetadata"
+                ),
+                (
+                    "b",
+                    "involved object annotations, involved object controller metadata"
+                ),
                 (
                     "summary",
                     "involved object annotations, Alert object .spec.eventMetadata, Alert object .spec.summary"

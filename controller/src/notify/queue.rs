@@ -158,7 +158,10 @@ impl Queues {
         if lane.in_flight.remove(&id) {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
-        let head = lane.chains.get_mut(&place.chain).and_then(|c| c.front_mut());
+        let head = lane
+            .chains
+            .get_mut(&place.chain)
+            .and_then(|c| c.front_mut());
         if let Some(head) = head.filter(|head| head.id == id) {
             lane.due.remove(&(head.next_ms, id, place.chain.clone()));
             head.next_ms = next_ms;

@@ -265,7 +265,9 @@ impl Compiled {
             reason: reason::SOURCE_FETCH_FAILED,
             message: format!("error getting source object {object}"),
         })?;
-        Ok(wanted.iter().all(|(key, value)| found.get(key) == Some(value)))
+        Ok(wanted
+            .iter()
+            .all(|(key, value)| found.get(key) == Some(value)))
     }
 }
 
@@ -360,7 +362,10 @@ fn namespaces(
     if value.trim() == "*" {
         return Namespaces::All;
     }
-    let listed: Vec<_> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    let listed: Vec<_> = value
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
     if listed.len() > MAX_NAMESPACES || !listed.iter().all(|name| is_label(name)) {
         warnings.push(invalid(format!(
             "annotation {NAMESPACES} is neither \"*\" nor at most {MAX_NAMESPACES} namespaces with commas between; it has no effect"
@@ -472,7 +477,10 @@ mod tests {
     fn a_source_compares_kind_name_and_namespace() {
         let plain = event(|_| {});
         assert!(takes(alert(|_| {}), &plain));
-        assert!(takes(alert(|a| "web".clone_into(&mut first(a).name)), &plain));
+        assert!(takes(
+            alert(|a| "web".clone_into(&mut first(a).name)),
+            &plain
+        ));
         for miss in [
             alert(|a| "other".clone_into(&mut first(a).name)),
             alert(|a| "we*".clone_into(&mut first(a).name)),
@@ -528,7 +536,11 @@ mod tests {
                 a.spec.inclusion_list = list(inclusion);
                 a.spec.exclusion_list = list(exclusion);
             });
-            assert_eq!(takes(alert, &event(|_| {})), want, "{inclusion:?} {exclusion:?}");
+            assert_eq!(
+                takes(alert, &event(|_| {})),
+                want,
+                "{inclusion:?} {exclusion:?}"
+            );
         }
     }
 
@@ -613,9 +625,8 @@ mod tests {
                 annotations.insert(NAMESPACES.to_owned(), value.to_owned());
             })
         };
-        let in_namespace = |namespace: &str| {
-            event(|e| namespace.clone_into(&mut e.involved_object.namespace))
-        };
+        let in_namespace =
+            |namespace: &str| event(|e| namespace.clone_into(&mut e.involved_object.namespace));
         assert!(takes(annotated("*"), &in_namespace("infra")));
         assert!(takes(annotated("*"), &in_namespace("apps")));
         assert!(takes(annotated("a, infra"), &in_namespace("infra")));
@@ -673,12 +684,19 @@ mod tests {
             (Takes::CommitStatuses, &[change], "trace", Err("commit")),
             (Takes::ChangeRequests, &[change], "info", Ok(1)),
             (Takes::ChangeRequests, &[change, update], "info", Ok(0)),
-            (Takes::ChangeRequests, &[commit], "error", Err("change_request")),
+            (
+                Takes::ChangeRequests,
+                &[commit],
+                "error",
+                Err("change_request"),
+            ),
         ] {
             let event = event(|e| {
                 severity.clone_into(&mut e.severity);
                 let pairs = pairs.iter();
-                e.metadata = pairs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+                e.metadata = pairs
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect();
             });
             let mut alerts = Alerts::compile(&[alert(|_| {})], &[provider("slack")], false);
             alerts.alerts[0].takes = Some(takes);

@@ -58,7 +58,10 @@ pub fn open_spool(args: &EventArgs) -> Result<Arc<Spool>, OpenError> {
 impl Service {
     /// Serves events on `listener` and sends alerts, until `stop` turns true. Every snapshot must
     /// be a complete list.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, given once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, given once"
+    )]
     pub fn start<T, S, W>(
         args: &EventArgs,
         no_cross_namespace_refs: bool,

@@ -67,7 +67,11 @@ impl SecretReader for SnapshotSecrets {
     async fn read(&self, namespace: &str, name: &str) -> Result<Secret, ReadError> {
         let snapshot = self.0.borrow();
         let key = (namespace.to_owned(), name.to_owned());
-        snapshot.secrets.get(&key).cloned().ok_or(ReadError::NotFound)
+        snapshot
+            .secrets
+            .get(&key)
+            .cloned()
+            .ok_or(ReadError::NotFound)
     }
 }
 
@@ -83,10 +87,7 @@ struct Secrets {
 ///
 /// # Errors
 /// [`TargetError`]; whatever it is, it may be mended by the time of the next try.
-pub async fn read(
-    provider: &Provider,
-    secrets: &impl SecretReader,
-) -> Result<Target, TargetError> {
+pub async fn read(provider: &Provider, secrets: &impl SecretReader) -> Result<Target, TargetError> {
     let spec = &provider.spec;
     let one = async |reference: &Option<SecretRef>| match reference {
         None => Ok(None),
@@ -201,8 +202,12 @@ impl<'a> Keys<'a> {
             base_url: owned("githubAppBaseURL")?,
         };
         let problem = match (&app.installation_owner, &app.installation_id) {
-            (None, None) => "app installation owner or ID must be provided to use github app authentication",
-            (Some(_), Some(_)) => "only one of app installation owner or ID must be provided to use github app authentication",
+            (None, None) => {
+                "app installation owner or ID must be provided to use github app authentication"
+            }
+            (Some(_), Some(_)) => {
+                "only one of app installation owner or ID must be provided to use github app authentication"
+            }
             (Some(_), None) | (None, Some(_)) => return Ok(Some(app)),
         };
         Err(invalid(problem.to_owned()))
@@ -219,7 +224,10 @@ fn proxy(
     if secret.is_some() {
         let keys = Keys::of(provider, &spec.proxy_secret_ref, secret);
         return proxy_of_secret(&keys).map(Some).map_err(|text| {
-            invalid(format!("failed to get proxy URL: secret '{}': {text}", keys.name))
+            invalid(format!(
+                "failed to get proxy URL: secret '{}': {text}",
+                keys.name
+            ))
         });
     }
     if let Some(text) = auth.text("proxy")? {
@@ -242,7 +250,9 @@ fn proxy_of_secret(keys: &Keys<'_>) -> Result<SecretString, String> {
         return Err("proxy address is empty".to_owned());
     }
     if address.len() > MAX_ADDRESS {
-        return Err(format!("proxy address exceeds maximum length of {MAX_ADDRESS} bytes"));
+        return Err(format!(
+            "proxy address exceeds maximum length of {MAX_ADDRESS} bytes"
+        ));
     }
     let mut url = Url::parse(address).map_err(|_| "proxy address is not a URL")?;
     if !matches!(url.scheme(), "http" | "https" | "socks5") {
@@ -446,9 +456,15 @@ mod tests {
             ("password", "p@"),
         ])
         .unwrap();
-        assert_eq!(shown(target.proxy.as_ref()), Some("http://u:p%40@proxy.test:3128/"));
+        assert_eq!(
+            shown(target.proxy.as_ref()),
+            Some("http://u:p%40@proxy.test:3128/")
+        );
         let target = with_auth(&[("proxy", " http://auth-proxy.test ")]).unwrap();
-        assert_eq!(shown(target.proxy.as_ref()), Some("http://auth-proxy.test/"));
+        assert_eq!(
+            shown(target.proxy.as_ref()),
+            Some("http://auth-proxy.test/")
+        );
         for (pairs, want) in [
             (&[][..], "key 'address' not found"),
             (&[("address", " ")], "proxy address is empty"),
@@ -514,9 +530,15 @@ mod tests {
         let with = |more: &[(&str, &str)]| with_auth(&[&base[..], more].concat());
         let target = with(&[("githubAppInstallationOwner", "o")]).unwrap();
         let app = target.github_app.unwrap();
-        assert_eq!((app.id.as_str(), app.installation_owner.as_deref()), ("1", Some("o")));
+        assert_eq!(
+            (app.id.as_str(), app.installation_owner.as_deref()),
+            ("1", Some("o"))
+        );
         assert!(said(with(&[])).starts_with("app installation owner or ID must"));
-        let both = [("githubAppInstallationOwner", "o"), ("githubAppInstallationID", "2")];
+        let both = [
+            ("githubAppInstallationOwner", "o"),
+            ("githubAppInstallationID", "2"),
+        ];
         assert!(said(with(&both)).starts_with("only one of"));
         assert!(said(with_auth(&[("githubAppID", "1")])).starts_with("private key must"));
     }

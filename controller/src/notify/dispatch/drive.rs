@@ -150,7 +150,7 @@ impl<T: Transport> Driver<T> {
             return Ok(kept.value.clone());
         }
         let token = match request.source {
-            TokenSource::Fetch(conversation) => self.fetch(conversation, target).await?,
+            TokenSource::Fetch(conversation) => self.fetch(*conversation, target).await?,
             TokenSource::Identity(_) => return Err(Failure::Identity),
         };
         *held = Some(self.tokens.keep(&token, now));

@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::drive::Driver;
-use self::tokens::Tokens;
 pub use self::tokens::TokenLimits;
+use self::tokens::Tokens;
 use super::delivery::{Backoff, Name, State};
 use super::metadata;
 use super::select::{Warning, reason};
@@ -77,7 +77,10 @@ struct Failed {
 
 impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
     /// A dispatcher of what is in the spool.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, given once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, given once"
+    )]
     pub fn new(
         spool: Arc<Spool>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -137,7 +140,10 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
     fn tend(&self, now_ms: u64) {
         let expired = self.shared.spool.tend(now_ms);
         if expired > 0 {
-            tracing::error!(deliveries = expired, "alerts grew too old and were given up");
+            tracing::error!(
+                deliveries = expired,
+                "alerts grew too old and were given up"
+            );
         }
     }
 }
@@ -173,7 +179,10 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
     ) -> (State, &'static str) {
         let Taken { id, delivery, .. } = taken;
         let verb = if failed.in_setup { "dispatch" } else { "send" };
-        let message = format!("failed to {verb} notification for {object}: {}", failed.message);
+        let message = format!(
+            "failed to {verb} notification for {object}: {}",
+            failed.message
+        );
         if let Some(pause) = failed.retry_after {
             let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             // The wish is for all that goes there, within reason.
@@ -288,7 +297,10 @@ fn find<'s>(
     let found_alert = snapshot.alerts.iter().find(|a| is(alert, &a.metadata));
     let found_alert =
         found_alert.ok_or_else(|| setup("gone", "the Alert is gone".to_owned(), true))?;
-    let found = snapshot.providers.iter().find(|p| is(provider, &p.metadata));
+    let found = snapshot
+        .providers
+        .iter()
+        .find(|p| is(provider, &p.metadata));
     let found = found.ok_or_else(|| {
         let text = format!("failed to read provider: '{provider}' not found");
         setup("no_provider", text, false)

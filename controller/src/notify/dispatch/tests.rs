@@ -64,17 +64,30 @@ impl Transport for Script {
         let Request::Http(request) = request else {
             return Err(TransportError::Unsupported("this wire"));
         };
-        assert!(request.url.expose_secret().starts_with("https://hooks.test/"));
+        assert!(
+            request
+                .url
+                .expose_secret()
+                .starts_with("https://hooks.test/")
+        );
         let body = String::from_utf8_lossy(&request.body).into_owned();
         let json: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        let message = json["attachments"][0]["text"].as_str().unwrap_or(&body).to_owned();
+        let message = json["attachments"][0]["text"]
+            .as_str()
+            .unwrap_or(&body)
+            .to_owned();
         let answer = {
             let mut inner = self.lock();
             inner.sent.push((target.name.clone(), message.clone()));
             inner.in_flight += 1;
             inner.most_in_flight = inner.most_in_flight.max(inner.in_flight);
-            let script = inner.answers.iter_mut().find(|(part, _)| message.contains(part.as_str()));
-            script.and_then(|(_, answers)| answers.pop_front()).unwrap_or(OK)
+            let script = inner
+                .answers
+                .iter_mut()
+                .find(|(part, _)| message.contains(part.as_str()));
+            script
+                .and_then(|(_, answers)| answers.pop_front())
+                .unwrap_or(OK)
         };
         if self.lock().slow {
             sleep(Duration::from_millis(20)).await;
@@ -219,12 +232,14 @@ impl World {
     }
 
     async fn until_nothing_is_left(&self) {
-        self.until("nothing is left", |world| world.states().is_empty()).await;
+        self.until("nothing is left", |world| world.states().is_empty())
+            .await;
     }
 
     fn states(&self) -> Vec<(DeliveryId, State)> {
         let all = self.spool.list(100, |_| true).into_iter();
-        all.map(|listed| (listed.id, listed.delivery.state)).collect()
+        all.map(|listed| (listed.id, listed.delivery.state))
+            .collect()
     }
 
     fn reason(&self, id: DeliveryId) -> String {
@@ -237,7 +252,9 @@ impl World {
     async fn until_dead(&self, id: DeliveryId) {
         let is_dead = |world: &Self| {
             let states = world.states();
-            states.iter().any(|(other, state)| *other == id && state.is_dead())
+            states
+                .iter()
+                .any(|(other, state)| *other == id && state.is_dead())
         };
         self.until("it is dead", is_dead).await;
     }
@@ -251,7 +268,8 @@ async fn an_event_is_delivered_to_every_provider_once() {
     assert_eq!(world.script.sent_to("a"), ["hello"]);
     assert_eq!(world.script.sent_to("b"), ["hello"]);
     let text = world.metrics.encode();
-    let line = "hookgate_alert_attempts_total{namespace=\"apps\",name=\"a\",outcome=\"delivered\"} 1";
+    let line =
+        "hookgate_alert_attempts_total{namespace=\"apps\",name=\"a\",outcome=\"delivered\"} 1";
     assert!(text.contains(line), "{text}");
 }
 
@@ -276,12 +294,16 @@ async fn what_is_refused_for_good_is_a_dead_letter_and_the_next_goes_on() {
     let world = World::start(script, vec![provider("a")]);
     let id = world.accept("x", "poison", &["a"]).await;
     world.accept("x", "fine", &["a"]).await;
-    world.until("fine is sent", |w| w.script.sent_to("a").len() == 2).await;
+    world
+        .until("fine is sent", |w| w.script.sent_to("a").len() == 2)
+        .await;
     world.until_dead(id).await;
     assert_eq!(world.reason(id), "the server answered 400: invalid_blocks");
     assert_eq!(
         *world.told.0.lock().unwrap(),
-        ["apps/on-call NotificationDispatchFailed: failed to send notification for Bucket/apps/x: the server answered 400: invalid_blocks"]
+        [
+            "apps/on-call NotificationDispatchFailed: failed to send notification for Bucket/apps/x: the server answered 400: invalid_blocks"
+        ]
     );
     world.spool.retry(id, clock::now_ms()).await.unwrap();
     world.until_nothing_is_left().await;
@@ -299,7 +321,9 @@ async fn a_dead_provider_delays_no_other() {
     for n in 0..20 {
         world.accept(&format!("f{n}"), "free", &["b"]).await;
     }
-    world.until("all of b", |w| w.script.sent_to("b").len() == 20).await;
+    world
+        .until("all of b", |w| w.script.sent_to("b").len() == 20)
+        .await;
     let stuck = world.states().len();
     assert!(stuck >= 20, "{stuck}");
     assert!(world.script.sent_to("a").len() <= 8);
@@ -328,17 +352,25 @@ async fn retry_after_holds_the_whole_provider() {
     let world = World::start(script, vec![provider("a")]);
     let started = tokio::time::Instant::now();
     world.accept("x", "one", &["a"]).await;
-    world.until("one is sent", |w| !w.script.sent_to("a").is_empty()).await;
+    world
+        .until("one is sent", |w| !w.script.sent_to("a").is_empty())
+        .await;
     sleep(Duration::from_millis(50)).await;
     world.accept("y", "two", &["a"]).await;
     world.until_nothing_is_left().await;
-    assert!(started.elapsed() >= Duration::from_millis(950), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() >= Duration::from_millis(950),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(world.script.sent_to("a").len(), 3);
 }
 
 #[tokio::test]
 async fn what_never_succeeds_is_given_up_with_the_last_reason() {
-    let down: Vec<_> = (0..100).map(|_| Answer::Broken("connection refused")).collect();
+    let down: Vec<_> = (0..100)
+        .map(|_| Answer::Broken("connection refused"))
+        .collect();
     let backoff = Backoff {
         give_up_after: Duration::from_millis(150),
         ..QUICK
@@ -378,11 +410,19 @@ async fn no_secret_is_in_what_is_said_of_a_failure() {
     let world = World::start(script, vec![with_token]);
     let id = world.accept("x", "m1", &["a"]).await;
     world.until_dead(id).await;
-    assert_eq!(world.reason(id), "the server answered 400: no *****, no *****");
+    assert_eq!(
+        world.reason(id),
+        "the server answered 400: no *****, no *****"
+    );
     world.accept("y", "m2", &["a"]).await;
-    world.until("it is told", |w| w.told.0.lock().unwrap().len() == 2).await;
+    world
+        .until("it is told", |w| w.told.0.lock().unwrap().len() == 2)
+        .await;
     let told = world.told.0.lock().unwrap();
-    assert!(told[1].ends_with("failed to connect: *****: refused"), "{told:?}");
+    assert!(
+        told[1].ends_with("failed to connect: *****: refused"),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -399,12 +439,18 @@ async fn a_provider_or_secret_that_comes_late_is_waited_for() {
     waiting.spec.secret_ref = Some(crate::api::receiver::SecretRef {
         name: "late".to_owned(),
     });
-    world.objects.send_replace(Arc::new(snapshot(vec![waiting])));
+    world
+        .objects
+        .send_replace(Arc::new(snapshot(vec![waiting])));
     let want = "failed to initialize notifier for provider 'a': failed to get secret 'apps/late': not found";
     world
-        .until("the secret is missed", |w| told(w).iter().any(|t| t.ends_with(want)))
+        .until("the secret is missed", |w| {
+            told(w).iter().any(|t| t.ends_with(want))
+        })
         .await;
-    world.objects.send_replace(Arc::new(snapshot(vec![provider("a")])));
+    world
+        .objects
+        .send_replace(Arc::new(snapshot(vec![provider("a")])));
     world.until_nothing_is_left().await;
     assert_eq!(world.script.sent_to("a"), ["m"]);
 }
@@ -431,7 +477,9 @@ async fn a_stop_waits_for_what_is_being_sent() {
     script.lock().slow = true;
     let world = World::start(script, vec![provider("a")]);
     world.accept("x", "m", &["a"]).await;
-    world.until("it is being sent", |w| !w.script.sent_to("a").is_empty()).await;
+    world
+        .until("it is being sent", |w| !w.script.sent_to("a").is_empty())
+        .await;
     world.stop.send_replace(true);
     world.running.await.unwrap();
     assert_eq!(world.spool.list(10, |_| true), []);

@@ -116,10 +116,7 @@ fn event(message: &str) -> String {
 async fn an_accepted_event_is_in_the_spool_with_clean_metadata() {
     let server = Server::start(Limits::default()).await;
     assert_eq!(server.post(&event("a")).await, 202);
-    let want = event("a").replace(
-        r#","kustomize.toolkit.fluxcd.io/token":"t","bare":"x""#,
-        "",
-    );
+    let want = event("a").replace(r#","kustomize.toolkit.fluxcd.io/token":"t","bare":"x""#, "");
     assert_eq!(server.kept(), [want]);
     let listed = server.spool.list(10, |_| true).remove(0);
     assert_eq!(&*listed.object, "Kustomization/apps/web");
@@ -139,7 +136,10 @@ async fn a_repeated_event_is_answered_as_nc_answers_it() {
     assert_eq!((status_of(&first), status_of(&second)), (202, 429));
     for answer in [&first, &second] {
         assert_eq!(header(answer, "X-Ratelimit-Limit: ").as_deref(), Some("1"));
-        assert_eq!(header(answer, "X-Ratelimit-Remaining: ").as_deref(), Some("0"));
+        assert_eq!(
+            header(answer, "X-Ratelimit-Remaining: ").as_deref(),
+            Some("0")
+        );
         let reset = header(answer, "X-Ratelimit-Reset: ").unwrap();
         assert!(reset.ends_with(" UTC") && reset.len() == 29, "{reset}");
     }
@@ -184,8 +184,16 @@ async fn what_nc_takes_and_refuses_is_taken_and_refused() {
         ("POST /", "\"x\"".to_owned(), 400),
         ("POST /", "{".to_owned(), 400),
         ("POST /", String::new(), 400),
-        ("POST /", event("e").replace("2026-01-02T03:04:05Z", "yesterday"), 400),
-        ("POST /", event("f").replace("{\"involved", "{\"unknown\":1,\"involved"), 202),
+        (
+            "POST /",
+            event("e").replace("2026-01-02T03:04:05Z", "yesterday"),
+            400,
+        ),
+        (
+            "POST /",
+            event("f").replace("{\"involved", "{\"unknown\":1,\"involved"),
+            202,
+        ),
         ("POST /", event(&"m".repeat(50_000)), 202),
     ] {
         let answer = server.request(line, body.as_bytes()).await;
@@ -212,7 +220,7 @@ async fn a_body_may_have_3_mib_and_not_a_byte_more() {
 #[tokio::test]
 async fn headers_have_a_limit() {
     let server = Server::start(Limits::default()).await;
-    let head = format!("POST / HTTP/1.1\r\nX: {}\r\n", "x".repeat(300_000));
+    let head = format!("POST / HTTP/1.1\r\nX: {}\r\n", "x".repeat(2_000_000));
     let answer = server.raw(&head, b"").await;
     assert!(matches!(status_of(&answer), 0 | 431), "{answer}");
 }

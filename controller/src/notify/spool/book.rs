@@ -71,7 +71,10 @@ impl Book {
 
     /// Makes room for an event of `length` bytes, if need be at the cost of the oldest dead
     /// letters, whose new states are returned.
-    pub(super) fn reserve(&mut self, length: usize) -> Result<Vec<(DeliveryId, State)>, SpoolError> {
+    pub(super) fn reserve(
+        &mut self,
+        length: usize,
+    ) -> Result<Vec<(DeliveryId, State)>, SpoolError> {
         let size = size(length);
         let mut dropped = Vec::new();
         while !self.has_room(size) {

@@ -223,7 +223,11 @@ impl Log {
     /// The oldest segment, unless it is the one that is written to.
     pub(super) fn oldest(&self) -> Option<u64> {
         let last = self.segments.last_key_value()?.0;
-        self.segments.keys().next().filter(|first| *first != last).copied()
+        self.segments
+            .keys()
+            .next()
+            .filter(|first| *first != last)
+            .copied()
     }
 
     /// Deletes a segment.

@@ -72,7 +72,9 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
     /// Everything in it waits to be sent.
-    #[error("the spool is full; raise --spool-max-bytes, or see `hookgate alerts list` for what does not go out")]
+    #[error(
+        "the spool is full; raise --spool-max-bytes, or see `hookgate alerts list` for what does not go out"
+    )]
     Full,
     /// The disk refused.
     #[error("failed to write to the spool: {0}")]
@@ -243,7 +245,11 @@ impl Spool {
         match &self.store {
             Store::Disk { writer, .. } => {
                 for (id, state) in dropped {
-                    writer.send(Job::Change { id, state, ack: None });
+                    writer.send(Job::Change {
+                        id,
+                        state,
+                        ack: None,
+                    });
                 }
                 let (ack, done) = oneshot::channel();
                 writer.send(Job::Append { new, ack });
@@ -427,7 +433,11 @@ impl Spool {
 
     fn write(&self, id: DeliveryId, state: State) {
         if let Store::Disk { writer, .. } = &self.store {
-            writer.send(Job::Change { id, state, ack: None });
+            writer.send(Job::Change {
+                id,
+                state,
+                ack: None,
+            });
         }
     }
 }

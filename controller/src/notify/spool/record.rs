@@ -71,7 +71,9 @@ fn frame(buffer: &mut Vec<u8>, kind: u8, head: &[u8], body: &[u8]) -> Option<()>
     buffer.extend_from_slice(head);
     buffer.extend_from_slice(body);
     let sum = checksum(buffer.get(start + FRAME..)?);
-    buffer.get_mut(start + 8..start + FRAME)?.copy_from_slice(&sum);
+    buffer
+        .get_mut(start + 8..start + FRAME)?
+        .copy_from_slice(&sum);
     Some(())
 }
 
@@ -188,7 +190,14 @@ mod tests {
         assert_eq!(
             records,
             [
-                (0, first, Record::Entry { head: head(1), body: b"{\"message\":\"hkg1\"}" }),
+                (
+                    0,
+                    first,
+                    Record::Entry {
+                        head: head(1),
+                        body: b"{\"message\":\"hkg1\"}"
+                    }
+                ),
                 (first, buffer.len() - first, Record::Change(done)),
             ]
         );

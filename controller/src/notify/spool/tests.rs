@@ -216,7 +216,9 @@ fn old_segments_go_although_an_old_event_still_waits() {
     });
     drop(spool);
     let files = fs::read_dir(folder.path()).unwrap();
-    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let bytes: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
     assert!(bytes < 6 * SMALL.segment_bytes, "{bytes}");
     let spool = open(folder.path());
     assert_eq!(contents(&spool), [row("1.0", "pending", "old")]);
@@ -402,12 +404,17 @@ const CHILD: &str = "HOOKGATE_TEST_SPOOL";
 #[test]
 #[ignore = "the child process of the next test"]
 fn child_appends_until_it_is_killed() {
-    #[expect(clippy::disallowed_methods, reason = "how a test tells its child where")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how a test tells its child where"
+    )]
     let folder = std::env::var(CHILD).unwrap();
     let spool = Arc::new(open(Path::new(&folder)));
     runtime().block_on(async {
         for n in 0..100_000 {
-            let entry = spool.append(new(&n.to_string(), &format!("event {n}"))).await;
+            let entry = spool
+                .append(new(&n.to_string(), &format!("event {n}")))
+                .await;
             println!("\naccepted {}", entry.unwrap());
         }
     });

@@ -50,14 +50,18 @@ impl Writer {
         room: Room,
     ) -> Result<(Self, Arc<Shared>, Found), OpenError> {
         let mut book = Book::new(limits, room);
-        let (log, found) = Log::open(folder, disk, limits.segment_bytes, |location, record| {
-            match record {
-                Record::Entry { head, body } => {
-                    book.insert(head, Body::Disk(location), body.len(), false);
-                }
-                Record::Change(Change { id, state }) => book.restore(id, state),
-            }
-        })?;
+        let (log, found) =
+            Log::open(
+                folder,
+                disk,
+                limits.segment_bytes,
+                |location, record| match record {
+                    Record::Entry { head, body } => {
+                        book.insert(head, Body::Disk(location), body.len(), false);
+                    }
+                    Record::Change(Change { id, state }) => book.restore(id, state),
+                },
+            )?;
         book.enqueue_all();
         let shared = Arc::new(Shared {
             book: Mutex::new(book),
@@ -179,7 +183,10 @@ impl Worker {
             taken.push((head, new.event.len(), ack));
         }
         if bytes.is_empty() {
-            batch.changes.into_iter().for_each(|ack| drop(ack.send(Ok(()))));
+            batch
+                .changes
+                .into_iter()
+                .for_each(|ack| drop(ack.send(Ok(()))));
             return;
         }
         let durable = !taken.is_empty() || !batch.changes.is_empty();
@@ -192,7 +199,10 @@ impl Worker {
                 self.unsaved.clear();
                 let locations = locations.into_iter().skip(changes);
                 self.keep(taken, locations);
-                batch.changes.into_iter().for_each(|ack| drop(ack.send(Ok(()))));
+                batch
+                    .changes
+                    .into_iter()
+                    .for_each(|ack| drop(ack.send(Ok(()))));
             }
             Err(error) => {
                 tracing::error!(%error, "failed to write to the spool");
