@@ -9,6 +9,7 @@
 //! taken it. Secrets are read when they are needed, and never kept.
 
 pub mod ask;
+pub mod commit_status;
 pub mod current;
 pub mod delivery;
 pub mod dispatch;

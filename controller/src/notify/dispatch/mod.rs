@@ -22,6 +22,7 @@ use tokio::time::sleep;
 use self::drive::Driver;
 pub use self::tokens::TokenLimits;
 use self::tokens::Tokens;
+use super::commit_status;
 use super::delivery::{Backoff, Name, State};
 use super::metadata;
 use super::select::{Warning, reason};
@@ -36,7 +37,7 @@ use crate::clock;
 use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
-use crate::provider::{self, AlertId, Context};
+use crate::provider::{self, AlertId, Context, Takes};
 
 /// How often the spool is tended.
 const TEND: Duration = Duration::from_secs(60);
@@ -255,7 +256,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             };
             self.warn.warn(&taken.delivery.alert, &warning);
         }
-        let target = target::read(provider, &self.secrets)
+        let mut target = target::read(provider, &self.secrets)
             .await
             .map_err(|error| target_failed(provider, &error))?;
         let mut mask = Mask::of(&target);
@@ -264,6 +265,10 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             let text = format!("provider {} not supported", provider.spec.r#type);
             setup("config", text, true)
         })?;
+        if found.takes() == Takes::CommitStatuses {
+            target.commit_status = commit_status::evaluate(&event, provider, alert)
+                .map_err(|error| setup("config", mask.apply(&error.to_string()), true))?;
+        }
         let id = AlertId {
             namespace: alert.metadata.namespace.clone(),
             name: alert.metadata.name.clone(),

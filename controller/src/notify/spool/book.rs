@@ -112,7 +112,7 @@ impl Book {
             .map(|(n, _)| DeliveryId { entry, n })
             .collect();
         for id in &dead {
-            self.settle(*id, State::Dropped);
+            self.settle(*id, &State::Dropped);
         }
         dead.into_iter().map(|id| (id, State::Dropped)).collect()
     }
@@ -190,7 +190,7 @@ impl Book {
     }
 
     /// Sets the state of a delivery; whether there is one.
-    pub(super) fn settle(&mut self, id: DeliveryId, state: State) -> bool {
+    pub(super) fn settle(&mut self, id: DeliveryId, state: &State) -> bool {
         let Some(place) = self.place(id) else {
             return false;
         };
@@ -199,7 +199,7 @@ impl Book {
         };
         let was_pending = delivery.state.is_pending();
         delivery.state = state.clone();
-        match (was_pending, &state) {
+        match (was_pending, state) {
             (true, State::Pending { next_ms, .. }) => self.queues.postpone(&place, id, *next_ms),
             (false, State::Pending { next_ms, .. }) => self.queues.push(&place, id, *next_ms),
             (true, _) => self.queues.finish(&place, id),
@@ -213,7 +213,7 @@ impl Book {
     pub(super) fn lose(&mut self, entry: u64) {
         let count = self.entries.get(&entry).map_or(0, |e| e.deliveries.len());
         for n in (0..).take(count) {
-            self.settle(DeliveryId { entry, n }, State::Dropped);
+            self.settle(DeliveryId { entry, n }, &State::Dropped);
         }
     }
 
@@ -324,7 +324,7 @@ impl Book {
             }
         }
         for (id, state) in &expired {
-            self.settle(*id, state.clone());
+            self.settle(*id, state);
         }
         expired
     }

@@ -290,7 +290,7 @@ impl Spool {
 
     /// What became of a delivery in flight. Written soon; a crash before that sends it again.
     pub fn settle(&self, id: DeliveryId, state: State) {
-        if self.shared.lock().settle(id, state.clone()) {
+        if self.shared.lock().settle(id, &state) {
             self.write(id, state);
         }
         self.shared.changed.notify_one();
@@ -342,7 +342,7 @@ impl Spool {
             if book.queues.is_in_flight(&place, id) {
                 return Err(SpoolError::InFlight(id));
             }
-            if self.is_over(&book, id) || !book.settle(id, state.clone()) {
+            if self.is_over(&book, id) || !book.settle(id, &state) {
                 return Err(SpoolError::Unknown(id));
             }
         }
