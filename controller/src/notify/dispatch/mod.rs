@@ -63,6 +63,24 @@ struct Shared<T, S, W> {
     driver: Driver<T>,
 }
 
+/// A delivery in flight: if its task ends without an outcome, it is tried again.
+struct Unsettled<'a, T: Transport, S: SecretReader, W: Warn> {
+    shared: &'a Shared<T, S, W>,
+    taken: Option<&'a Taken>,
+}
+
+impl<T: Transport, S: SecretReader, W: Warn> Drop for Unsettled<'_, T, S, W> {
+    fn drop(&mut self) {
+        if let Some(Taken { id, delivery, .. }) = self.taken {
+            let error = "the attempt was broken off".to_owned();
+            let now_ms = clock::now_ms();
+            let backoff = &self.shared.backoff;
+            let state = backoff.failed(&delivery.state, error, None, now_ms, id.entry);
+            self.shared.spool.settle(*id, state);
+        }
+    }
+}
+
 /// What became of an attempt.
 #[derive(Debug)]
 struct Failed {
@@ -151,8 +169,13 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
 
 impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
     async fn send(&self, taken: Taken) {
+        let mut guard = Unsettled {
+            shared: self,
+            taken: Some(&taken),
+        };
         let Taken { id, delivery, .. } = &taken;
         let result = self.attempt(&taken).await;
+        guard.taken = None;
         let now_ms = clock::now_ms();
         let (state, outcome) = match result {
             Ok(object) => {
@@ -210,11 +233,9 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
                 jitter,
             )
         };
-        let given_up = state.is_dead();
-        tracing::error!(
-            delivery = %id, alert = %delivery.alert, provider = %delivery.provider, given_up, message,
-            "failed to send an alert"
-        );
+        if state.is_dead() {
+            tracing::error!(delivery = %id, object, "an alert was given up: it is a dead letter now");
+        }
         let warning = Warning {
             reason: reason::DISPATCH_FAILED,
             message,

@@ -61,7 +61,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_bytes: 1 << 30,
-            max_entries: 200_000,
+            max_entries: 100_000,
             max_age: Duration::from_secs(7 * 24 * 3600),
             segment_bytes: 8 << 20,
         }
