@@ -12,6 +12,7 @@ pub mod ask;
 pub mod commit_status;
 pub mod current;
 pub mod delivery;
+pub mod digest;
 pub mod dispatch;
 pub mod go_regex;
 pub mod limit;

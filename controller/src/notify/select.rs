@@ -7,12 +7,14 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use regex::Regex;
 
 use super::delivery::Name;
-use super::{go_regex, metadata};
+use super::{digest, go_regex, metadata};
 use crate::api::alert::{Alert, EventSource};
+use crate::api::duration;
 use crate::api::event::Event;
 use crate::api::meta::is_label;
 use crate::api::provider::Provider;
@@ -23,8 +25,12 @@ use crate::provider::{self, Takes};
 const PREFIX: &str = "hookgate.dev/";
 /// Which namespaces sources without one are looked for in.
 const NAMESPACES: &str = "hookgate.dev/namespaces";
+/// How long events of one revision are collected.
+const DIGEST: &str = "hookgate.dev/digest";
 /// The annotations of Alerts that are ours.
-const KNOWN: [&str; 1] = [NAMESPACES];
+const KNOWN: [&str; 2] = [DIGEST, NAMESPACES];
+/// The longest collection.
+const MAX_DIGEST: Duration = Duration::from_secs(3600);
 /// Namespaces in one annotation.
 const MAX_NAMESPACES: usize = 256;
 
@@ -71,6 +77,8 @@ struct Compiled {
     takes: Option<Takes>,
     sources: Vec<EventSource>,
     namespaces: Namespaces,
+    /// How long events are collected, if they are.
+    digest: Option<Duration>,
     severity: String,
     /// `None` for a list that lets everything in.
     inclusion: Option<Vec<Regex>>,
@@ -91,6 +99,8 @@ enum Namespaces {
 pub struct Selection {
     /// Alert and Provider of each delivery.
     pub deliveries: Vec<(Name, Name)>,
+    /// Alert and Provider of each delivery that waits for others of its revision, and how long.
+    pub digests: Vec<(Name, Name, Duration)>,
     /// Alerts that matched, but whose Provider takes no such event, and what the event lacks.
     pub unfit: Vec<(Name, &'static str)>,
     /// What Alerts' owners have to know.
@@ -199,8 +209,13 @@ impl Alerts {
             }
             Some(Takes::ChangeRequests) if !has("change_request") => "change_request",
             Some(_) | None => {
-                let delivery = (alert.name.clone(), alert.provider.clone());
-                selection.deliveries.push(delivery);
+                let (name, provider) = (alert.name.clone(), alert.provider.clone());
+                match alert.digest {
+                    Some(window) if !event.is_error() && digest::revision(event).is_some() => {
+                        selection.digests.push((name, provider, window));
+                    }
+                    Some(_) | None => selection.deliveries.push((name, provider)),
+                }
                 return;
             }
         };
@@ -294,14 +309,17 @@ fn compile(
             )));
         }
     }
+    let takes = provider.and_then(|p| Some(provider::find(&p.spec.r#type)?.takes()));
+    let digest = digest_window(alert, takes, warnings);
     let inclusion = patterns(&spec.inclusion_list, "inclusion", warnings);
     Compiled {
         name: format!("{}/{}", metadata.namespace, metadata.name).into(),
         namespace: metadata.namespace.clone(),
         provider: format!("{}/{}", metadata.namespace, spec.provider_ref.name).into(),
-        takes: provider.and_then(|p| Some(provider::find(&p.spec.r#type)?.takes())),
+        takes,
         sources,
         namespaces,
+        digest,
         severity: spec.event_severity.clone(),
         // A list of nothing but invalid patterns lets nothing in, as in nc.
         inclusion: (!spec.inclusion_list.is_empty()).then_some(inclusion),
@@ -373,6 +391,29 @@ fn namespaces(
         return Namespaces::Own;
     }
     Namespaces::Listed(listed)
+}
+
+/// How long events are collected for one message, if the Alert asks for that.
+fn digest_window(
+    alert: &Alert,
+    takes: Option<Takes>,
+    warnings: &mut Vec<Warning>,
+) -> Option<Duration> {
+    let value = alert.metadata.annotations.get(DIGEST)?;
+    if !matches!(takes, Some(Takes::Messages) | None) {
+        warnings.push(invalid(format!(
+            "annotation {DIGEST} has no effect: the Provider's type wants each event by itself"
+        )));
+        return None;
+    }
+    let window = duration::parse(value.trim()).ok();
+    let window = window.filter(|window| !window.is_zero() && *window <= MAX_DIGEST);
+    if window.is_none() {
+        warnings.push(invalid(format!(
+            "annotation {DIGEST} is no duration such as 30s, of at most an hour; it has no effect"
+        )));
+    }
+    window
 }
 
 fn invalid(message: String) -> Warning {
@@ -651,6 +692,40 @@ mod tests {
             alerts.warnings["apps/on-call"][0].message,
             "annotation hookgate.dev/namespace is not known"
         );
+    }
+
+    #[test]
+    fn a_digest_collects_what_has_a_revision_and_is_no_error() {
+        let annotated = |value: &str| {
+            alert(|a| {
+                let annotations = &mut a.metadata.annotations;
+                annotations.insert(DIGEST.to_owned(), value.to_owned());
+            })
+        };
+        let revised = |severity: &str| {
+            event(|e| {
+                severity.clone_into(&mut e.severity);
+                let key = "kustomize.toolkit.fluxcd.io/revision".to_owned();
+                e.metadata.insert(key, "r1".to_owned());
+            })
+        };
+        let counts = |event: &Event| {
+            let selection = selected(annotated("30s"), event);
+            (selection.deliveries.len(), selection.digests.len())
+        };
+        assert_eq!(counts(&revised("info")), (0, 1));
+        assert_eq!(counts(&revised("error")), (1, 0));
+        assert_eq!(counts(&event(|_| {})), (1, 0));
+        for (value, of) in [
+            ("0s", "slack"),
+            ("2h", "slack"),
+            ("x", "slack"),
+            ("30s", "github"),
+        ] {
+            let alerts = Alerts::compile(&[annotated(value)], &[provider(of)], false);
+            assert_eq!(alerts.warnings["apps/on-call"].len(), 1, "{value} {of}");
+            assert_eq!(alerts.select(&revised("info"), &no_labels).digests, []);
+        }
     }
 
     #[test]

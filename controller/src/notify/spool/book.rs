@@ -36,6 +36,8 @@ pub struct Taken {
     pub id: DeliveryId,
     /// When the event was accepted, Unix milliseconds.
     pub at_ms: u64,
+    /// The involved object, or what else keeps events in order.
+    pub chain: Arc<str>,
     /// Alert, Provider and state.
     pub delivery: Delivery,
 }
@@ -181,10 +183,24 @@ impl Book {
     /// The next delivery to send; it is in flight until it is settled.
     pub(super) fn take(&mut self, now_ms: u64) -> Option<Taken> {
         let id = self.queues.take(now_ms)?;
+        self.taken(id)
+    }
+
+    /// What waits behind a delivery in flight, in order.
+    pub(super) fn rest(&self, head: DeliveryId, limit: usize) -> Vec<Taken> {
+        let Some(place) = self.place(head) else {
+            return Vec::new();
+        };
+        let rest = self.queues.rest(&place, head).into_iter();
+        rest.take(limit).filter_map(|id| self.taken(id)).collect()
+    }
+
+    fn taken(&self, id: DeliveryId) -> Option<Taken> {
         let entry = self.entries.get(&id.entry)?;
         Some(Taken {
             id,
             at_ms: entry.at_ms,
+            chain: entry.chain.clone(),
             delivery: entry.deliveries.get(usize::from(id.n))?.clone(),
         })
     }

@@ -103,6 +103,8 @@ pub struct NewEntry {
     pub at_ms: u64,
     /// The involved object: events of one are sent in order.
     pub chain: String,
+    /// Not to be sent before this, Unix milliseconds.
+    pub not_before_ms: u64,
     /// Alert and Provider of each delivery, as `namespace/name`.
     pub deliveries: Vec<(Name, Name)>,
     /// The event, as JSON.
@@ -271,6 +273,11 @@ impl Spool {
     /// The next delivery to send now; it is in flight until it is settled.
     pub fn take(&self, now_ms: u64) -> Option<Taken> {
         self.shared.lock().take(now_ms)
+    }
+
+    /// What waits behind a delivery in flight, in order: to be sent with it.
+    pub fn rest(&self, head: DeliveryId, limit: usize) -> Vec<Taken> {
+        self.shared.lock().rest(head, limit)
     }
 
     /// When [`Spool::take`] will have something, if nothing changes until then.
@@ -452,7 +459,12 @@ fn head(id: u64, new: &NewEntry) -> Head {
             .map(|(alert, provider)| Delivery {
                 alert: alert.clone(),
                 provider: provider.clone(),
-                state: State::new(new.at_ms),
+                state: State::Pending {
+                    attempts: 0,
+                    next_ms: new.not_before_ms.max(new.at_ms),
+                    since_ms: new.at_ms,
+                    error: None,
+                },
             })
             .collect(),
     }
