@@ -148,7 +148,6 @@ pub(super) fn info() -> Event {
 }
 
 /// Compares the whole conversation about an event with a snapshot.
-#[expect(clippy::needless_pass_by_value, reason = "reads best in a test")]
 pub(super) fn check(provider: &dyn ProviderType, event: Event, want: Expect) {
     check_with(provider, event, &provider.example(), want);
 }

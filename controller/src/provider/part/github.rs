@@ -128,7 +128,7 @@ fn app_token(app: &GitHubApp, now: u64) -> Result<TokenRequest, ProviderError> {
     ]);
     let fetch = match (owner.is_empty(), id.is_empty()) {
         (true, false) => access_token(&base, &id, &jwt)?,
-        (false, true) => installation(base, owner, jwt)?,
+        (false, true) => installation(base, &owner, jwt)?,
         (true, true) => {
             return Err(ProviderError::Config(
                 "app installation owner or ID must be provided to use github app authentication"
@@ -155,10 +155,10 @@ struct Installation {
 /// Finds the installation of an organisation or, if there is none of that name, of a user.
 fn installation(
     base: Url,
-    owner: String,
+    owner: &str,
     jwt: SecretString,
 ) -> Result<Conversation<Token>, ProviderError> {
-    let at = |kind: &str| below(&base, [kind, owner.as_str(), "installation"]);
+    let at = |kind: &str| below(&base, [kind, owner, "installation"]);
     let organisation = signed(HttpRequest::get(at("orgs")?), &jwt).also(&[404]);
     let user = signed(HttpRequest::get(at("users")?), &jwt);
     Ok(Conversation::ask(organisation, move |reply| {
