@@ -88,6 +88,29 @@ pub const ALERT_DOCS: &[Doc] = &[
 const DELIVERY: [f64; 10] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0,
 ];
+/// What becomes of attempts: the categories of all errors on the way.
+const OUTCOMES: [&str; 20] = [
+    "answer",
+    "config",
+    "connect",
+    "conversation",
+    "delivered",
+    "event",
+    "exchange",
+    "gone",
+    "identity",
+    "limited",
+    "no_provider",
+    "refused",
+    "secret",
+    "spool",
+    "status",
+    "suspended",
+    "timeout",
+    "tls",
+    "unauthorized",
+    "unsupported",
+];
 /// All events come in on one route.
 const HANDLER: &str = "/";
 
@@ -202,6 +225,7 @@ impl AlertMetrics {
 
     /// An attempt to send was made.
     pub(crate) fn attempted(&self, provider: &str, outcome: &'static str) {
+        debug_assert!(OUTCOMES.contains(&outcome), "{outcome} is not in OUTCOMES");
         let ProviderLabels { namespace, name } = provider_labels(provider);
         let labels = AttemptLabels {
             namespace,
@@ -222,6 +246,28 @@ impl AlertMetrics {
         self.ends.get_or_create(&labels).inc();
         if end == "delivered" {
             self.delivery.observe(seconds(took_ms));
+        }
+    }
+
+    /// Forgets the series of a Provider that is gone, or they would add up for ever.
+    pub(crate) fn forget(&self, provider: &str) {
+        for outcome in OUTCOMES {
+            let ProviderLabels { namespace, name } = provider_labels(provider);
+            let labels = AttemptLabels {
+                namespace,
+                name,
+                outcome,
+            };
+            self.attempts.remove(&labels);
+        }
+        for end in ["dead", "delivered"] {
+            let ProviderLabels { namespace, name } = provider_labels(provider);
+            let labels = EndLabels {
+                namespace,
+                name,
+                end,
+            };
+            self.ends.remove(&labels);
         }
     }
 
@@ -288,6 +334,8 @@ mod tests {
         let oldest = "hookgate_alerts_oldest_seconds{namespace=\"apps\",name=\"chat\"} 2.5";
         assert!(text.contains(oldest), "{text}");
         metrics.alerts.spool(&Stats::default(), 3_500);
-        assert!(!metrics.encode().contains("hookgate_alerts_pending{"));
+        metrics.alerts.forget("apps/chat");
+        let text = metrics.encode();
+        assert!(!text.contains("apps"), "{text}");
     }
 }
