@@ -14,7 +14,7 @@ use super::{
 };
 use crate::notify::spool::Stats;
 
-/// These metrics, in the order in which they are registered. The first three are
+/// These metrics, in the order in which they are registered. The first four are
 /// notification-controller's.
 pub const ALERT_DOCS: &[Doc] = &[
     Doc {
@@ -31,6 +31,11 @@ pub const ALERT_DOCS: &[Doc] = &[
         name: "gotk_event_http_requests_inflight",
         labels: "service, handler",
         help: "Event requests being served",
+    },
+    Doc {
+        name: "gotk_token_cache_events_total",
+        labels: "event_type, kind, name, namespace, operation",
+        help: "Tokens of Providers that were at hand (cache_hit) or had to be fetched (cache_miss)",
     },
     Doc {
         name: "hookgate_events_total",
@@ -111,6 +116,9 @@ const OUTCOMES: [&str; 20] = [
     "unauthorized",
     "unsupported",
 ];
+/// nc's words of its cache of tokens.
+const HIT: &str = "cache_hit";
+const MISS: &str = "cache_miss";
 /// All events come in on one route.
 const HANDLER: &str = "/";
 
@@ -137,12 +145,23 @@ pub(super) struct EndLabels {
     end: &'static str,
 }
 
+/// nc's labels of its cache of tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TokenCacheLabels {
+    event_type: &'static str,
+    kind: &'static str,
+    name: String,
+    namespace: String,
+    operation: &'static str,
+}
+
 /// The metrics of events and alerts.
 #[derive(Debug)]
 pub struct AlertMetrics {
     duration: Family<HttpLabels, Histogram>,
     size: Family<HttpLabels, Histogram>,
     inflight: Family<HandlerLabels, Gauge>,
+    tokens: Family<TokenCacheLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
     pending: Family<ProviderLabels, Gauge>,
     dead: Family<ProviderLabels, Gauge>,
@@ -161,6 +180,7 @@ impl Default for AlertMetrics {
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
             inflight: Family::default(),
+            tokens: Family::default(),
             events: Family::default(),
             pending: Family::default(),
             dead: Family::default(),
@@ -182,6 +202,7 @@ impl AlertMetrics {
         add(registry, docs.next(), self.duration.clone());
         add(registry, docs.next(), self.size.clone());
         add(registry, docs.next(), self.inflight.clone());
+        add(registry, docs.next(), self.tokens.clone());
         add(registry, docs.next(), self.events.clone());
         add(registry, docs.next(), self.pending.clone());
         add(registry, docs.next(), self.dead.clone());
@@ -216,6 +237,13 @@ impl AlertMetrics {
         self.duration.get_or_create(&labels).observe(seconds);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         self.size.get_or_create(&labels).observe(f64::from(size));
+    }
+
+    /// A token of a Provider was needed, and was at hand or not.
+    pub(crate) fn token(&self, provider: &str, hit: bool) {
+        let event_type = if hit { HIT } else { MISS };
+        let labels = token_labels(provider, event_type);
+        self.tokens.get_or_create(&labels).inc();
     }
 
     /// An event was decided on.
@@ -260,6 +288,9 @@ impl AlertMetrics {
             };
             self.attempts.remove(&labels);
         }
+        for event_type in [HIT, MISS] {
+            self.tokens.remove(&token_labels(provider, event_type));
+        }
         for end in ["dead", "delivered"] {
             let ProviderLabels { namespace, name } = provider_labels(provider);
             let labels = EndLabels {
@@ -297,6 +328,17 @@ fn seconds(ms: u64) -> f64 {
     std::time::Duration::from_millis(ms).as_secs_f64()
 }
 
+fn token_labels(provider: &str, event_type: &'static str) -> TokenCacheLabels {
+    let ProviderLabels { namespace, name } = provider_labels(provider);
+    TokenCacheLabels {
+        event_type,
+        kind: "Provider",
+        name,
+        namespace,
+        operation: "post",
+    }
+}
+
 fn provider_labels(provider: &str) -> ProviderLabels {
     let (namespace, name) = provider.split_once('/').unwrap_or(("", provider));
     ProviderLabels {
@@ -317,6 +359,7 @@ mod tests {
         drop(metrics.alerts.inflight());
         metrics.alerts.answered("BREW", 202, 0, 0.1);
         metrics.alerts.received("accepted");
+        metrics.alerts.token("apps/chat", true);
         metrics.alerts.attempted("apps/chat", "delivered");
         metrics.alerts.ended("apps/chat", "delivered", 1_500);
         let chat = ProviderStats {
