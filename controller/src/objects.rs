@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
+use crate::api::alert::Alert;
 use crate::api::meta::ObjectMeta;
+use crate::api::provider::Provider;
 use crate::api::receiver::Receiver;
 use crate::api::reference::ResourceRef;
 use crate::api::secret::Secret;
@@ -17,6 +19,10 @@ use crate::api::secret::Secret;
 pub struct Snapshot {
     /// The Receivers.
     pub receivers: Vec<Arc<Receiver>>,
+    /// The Alerts.
+    pub alerts: Vec<Arc<Alert>>,
+    /// The Providers.
+    pub providers: Vec<Arc<Provider>>,
     /// The Secrets, by namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
     /// Why a Secret could not be read, where it is more than that there is none.

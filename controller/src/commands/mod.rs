@@ -1,5 +1,6 @@
 //! The commands: `run`, and the ones for people and scripts.
 
+mod alerts;
 mod crds;
 mod explain;
 mod path;
@@ -30,6 +31,7 @@ enum Command {
     Sign(sign::SignArgs),
     Explain(explain::ExplainArgs),
     Crds(crds::CrdsArgs),
+    Alerts(alerts::AlertsArgs),
     /// Configure Envoy
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -61,6 +63,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Explain(args) => explain::run(args),
         Command::Crds(args) => crds::run(&args),
+        Command::Alerts(args) => alerts::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)
         }

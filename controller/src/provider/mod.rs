@@ -1,0 +1,207 @@
+//! Provider types: how an event becomes a conversation with a chat, a pager, a forge or a queue.
+//!
+//! ```text
+//!  Event, Target, Context ──► ProviderType::exchange ──► Exchange ──► Step::Send(Request) ─┐
+//!                                                            ▲                             ▼
+//!                                                            └────── Reply ◄──────── the driver
+//! ```
+//!
+//! Nothing here waits, sends, retries, reads a clock or judges a status: the driver sends,
+//! [`Exchange::next`] judges. So a provider is the text of its requests and no more.
+//!
+//! # To add a provider
+//!
+//! 1. Write `provider/zoom.rs` (the name of `spec.type`, `-` and `.` as `_`): a unit struct
+//!    `pub(super) struct Zoom;` and its `impl ProviderType`.
+//! 2. Here: `mod zoom;` and `&zoom::Zoom,` in [`PROVIDER_TYPES`]. That is all.
+//!
+//! The method [`exchange`](ProviderType::exchange) returns
+//! - [`Exchange::once`] of one [`HttpRequest`]: `HttpRequest::post(target.url()?)`, `.bearer(…)`,
+//!   `.json(&json!({…}))`;
+//! - [`Exchange::ask`] where the next request depends on the reply to the first;
+//! - [`Exchange::with_token`] where a token must be fetched first; the driver keeps it until it expires;
+//! - [`Exchange::nothing`] where the event is none of this provider's business.
+//!
+//! An event's metadata arrives merged and without prefixes. Cut what a platform limits with
+//! `part::text`, escape what it would interpret, and take from `part` what it has:
+//!
+//! | part | for |
+//! |---|---|
+//! | `subject` | `kustomization/webapp.apps`, `kustomization/webapp`, `apply succeeded` |
+//! | `attachment` | Slack's attachments: slack, discord, rocket |
+//! | `text` | cutting and escaping |
+//! | `git` | the repository's address, for forges |
+//! | `commit` | the commit hash, the state and the name of a commit status |
+//! | `comment` | marker and Markdown of a comment on a change, the change's number; its Markdown: zulip |
+//! | `github` | API address, headers, App tokens of all GitHub types |
+//! | `oauth`, `jwt` | tokens for a service account's key; RS256 |
+//!
+//! Never put an address or a token into a [`ProviderError`]. Ids that must stay the same over
+//! retries come from [`Context::key`], times from [`Context::now`] or the event.
+//!
+//! The test of a provider is one call of `testing::check`, with an inline snapshot that
+//! `UPDATE_EXPECT=1` writes. The tests over the table run the provider by themselves; what they
+//! need to know of it (a channel of a certain form, the replies to a conversation) is its
+//! `example`, a method of the trait for tests only.
+
+mod conversation;
+mod error;
+mod http;
+mod request;
+mod target;
+#[cfg(test)]
+mod testing;
+
+mod part {
+    //! What several providers share.
+    pub(super) mod attachment;
+    pub(super) mod comment;
+    pub(super) mod commit;
+    pub(super) mod git;
+    pub(super) mod github;
+    pub(super) mod jwt;
+    pub(super) mod oauth;
+    pub(super) mod subject;
+    pub(super) mod text;
+}
+
+mod github;
+mod githubpullrequestcomment;
+mod googlepubsub;
+mod nats;
+mod pagerduty;
+mod slack;
+
+use sha2::{Digest as _, Sha256};
+
+pub use self::conversation::{
+    Conversation, Exchange, Identity, IdentityProvider, MAX_REQUESTS, Step, Token, TokenRequest,
+    TokenSource,
+};
+pub use self::error::{ProviderError, RetryAfter};
+pub use self::http::{HttpReply, HttpRequest, Method, Success};
+pub use self::request::{NatsAuth, NatsMessage, Reply, Request};
+pub use self::target::{GitHubApp, Target, Tls};
+use crate::api::event::Event;
+
+/// A kind of provider, as `spec.type` names it.
+pub trait ProviderType: Sync {
+    /// The name in `spec.type`.
+    fn name(&self) -> &'static str;
+
+    /// Which events it takes.
+    fn takes(&self) -> Takes {
+        Takes::Messages
+    }
+
+    /// The conversation that tells `target` of `event`.
+    ///
+    /// # Errors
+    /// [`ProviderError`] where the Provider or the event lacks something.
+    fn exchange(
+        &self,
+        event: &Event,
+        target: &Target,
+        context: &Context<'_>,
+    ) -> Result<Exchange, ProviderError>;
+
+    /// What the tests over the table use.
+    #[cfg(test)]
+    #[expect(private_interfaces, reason = "only the tests of this module call it")]
+    fn example(&self) -> testing::Example {
+        testing::Example::default()
+    }
+}
+
+/// Which events a provider type takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// All but updates of commit statuses.
+    Messages,
+    /// All.
+    Everything,
+    /// Those that say something about a commit.
+    CommitStatuses,
+    /// Those that say which change request they belong to.
+    ChangeRequests,
+}
+
+/// What a conversation needs besides event and Target.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Unix time in seconds.
+    pub now: u64,
+    /// The Alert that the event goes through.
+    pub alert: &'a AlertId,
+    /// See [`Context::key`].
+    key: [u8; 32],
+}
+
+/// Which Alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertId {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID; empty without an API server.
+    pub uid: String,
+}
+
+impl<'a> Context<'a> {
+    /// The context of one event on its way through an Alert to a Target.
+    pub fn new(now: u64, event: &Event, alert: &'a AlertId, target: &Target) -> Self {
+        let mut hash = Sha256::new();
+        let json = event.to_json();
+        for part in [
+            alert.namespace.as_str(),
+            &alert.name,
+            &alert.uid,
+            &target.namespace,
+            &target.name,
+            &target.uid,
+            &json,
+        ] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Self {
+            now,
+            alert,
+            key: hash.finalize().into(),
+        }
+    }
+
+    /// 32 bytes that are the same for every attempt to bring this event through this Alert to this
+    /// Provider, and differ from those of every other: for idempotency keys, and for ids that
+    /// would otherwise be random.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// [`Context::key`] in hexadecimal.
+    pub fn key_hex(&self) -> String {
+        hex::encode(self.key)
+    }
+}
+
+/// Every provider type, by name.
+pub static PROVIDER_TYPES: &[&dyn ProviderType] = &[
+    &github::GitHub,
+    &githubpullrequestcomment::GitHubPullRequestComment,
+    &googlepubsub::GooglePubSub,
+    &nats::Nats,
+    &pagerduty::PagerDuty,
+    &slack::Slack,
+];
+
+/// The provider type of a name.
+pub fn find(name: &str) -> Option<&'static dyn ProviderType> {
+    PROVIDER_TYPES
+        .iter()
+        .copied()
+        .find(|provider| provider.name() == name)
+}
+
+#[cfg(test)]
+mod tests;
