@@ -1,6 +1,8 @@
 //! Every flag. Names are notification-controller's where it has the flag; booleans may be given as
 //! `--flag` or `--flag=true`, as there.
 
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use clap::{ArgAction, Parser};
 use hook::address::Cidr;
 use hook::mac::Hash;
 
+pub use self::events::EventArgs;
 use crate::api::duration;
 use crate::telemetry::{Encoding, Level};
 
@@ -147,6 +150,10 @@ pub struct RunArgs {
     /// Where Google's ES256 keys are fetched for gcr
     #[arg(long, value_name = "URL", default_value = crate::receiver::jwks::GOOGLE_IAP_KEYS, hide_default_value = true)]
     pub gcr_iap_keys_url: String,
+
+    /// Events and alerts.
+    #[command(flatten)]
+    pub events: EventArgs,
 
     /// Form of log lines
     #[arg(long, value_enum, default_value_t = Encoding::Json)]

@@ -16,6 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::activity::Activities;
+use crate::clock;
+use crate::notify::ask::{self, AlertsAsk};
+use crate::notify::spool::Spool;
 use crate::publish::Compiled;
 use crate::xds::Edges;
 
@@ -30,6 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Ask {
+    /// Something about alerts.
+    Alerts(AlertsAsk),
     /// What is known of one Receiver.
     Receiver {
         /// `namespace/name`.
@@ -80,6 +85,8 @@ pub struct Control {
     pub activities: Arc<Activities>,
     /// The Envoys.
     pub edges: Arc<Edges>,
+    /// The events that are not delivered.
+    pub spool: Arc<Spool>,
 }
 
 /// The socket, removed when dropped.
@@ -143,14 +150,15 @@ impl Control {
             .read_line(&mut line)
             .await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(ask) => self.ask(&ask),
+            Ok(ask) => self.ask(&ask).await,
             Err(error) => json!({"error": format!("not a question that is known here: {error}")}),
         };
         write.write_all(answer.to_string().as_bytes()).await
     }
 
-    fn ask(&self, ask: &Ask) -> Value {
+    async fn ask(&self, ask: &Ask) -> Value {
         match ask {
+            Ask::Alerts(ask) => ask::answer(&self.spool, ask, clock::now_ms()).await,
             Ask::Receiver { name } => self.receiver(name),
         }
     }

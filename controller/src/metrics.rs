@@ -1,5 +1,7 @@
 //! Every metric, by name. Labels are bounded: nothing that a sender chooses becomes a label.
 
+mod alerts;
+
 use std::sync::atomic::Ordering;
 
 use hook::config::Slot;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+pub use self::alerts::{ALERT_DOCS, AlertMetrics};
 use crate::xds::Counts;
 
 /// A metric as the README's table shows it.
@@ -170,6 +173,8 @@ pub struct ReadyLabels {
 /// The metrics and their registry.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of events and alerts.
+    pub alerts: AlertMetrics,
     registry: Registry,
     duration: Family<HttpLabels, Histogram>,
     size: Family<HttpLabels, Histogram>,
@@ -201,6 +206,7 @@ const HANDLER: &str = "/hook/";
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
+            alerts: AlertMetrics::default(),
             registry: Registry::default(),
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
@@ -248,6 +254,7 @@ impl Metrics {
         add(&mut self.registry, docs.next(), self.xds_pushes.clone());
         add(&mut self.registry, docs.next(), self.xds_acks.clone());
         add(&mut self.registry, docs.next(), self.xds_nacks.clone());
+        self.alerts.register(&mut self.registry);
     }
 
     /// All metrics in the text form that Prometheus scrapes.
@@ -464,7 +471,13 @@ mod tests {
         metrics.requested("done");
         metrics.compiled(1, 0, 0, 10);
         let text = metrics.encode();
-        for doc in DOCS {
+        check_docs(&text, DOCS);
+        assert!(text.contains("method=\"other\"") && !text.contains("BREW"));
+    }
+
+    /// Every metric of `docs` is in a scrape with its labels.
+    pub(super) fn check_docs(text: &str, docs: &[Doc]) {
+        for doc in docs {
             let series = text
                 .lines()
                 .find(|line| {
@@ -478,7 +491,6 @@ mod tests {
                 .collect();
             assert_eq!(names.join(", "), doc.labels, "{series}");
         }
-        assert!(text.contains("method=\"other\"") && !text.contains("BREW"));
     }
 
     #[test]

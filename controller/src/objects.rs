@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::api::alert::Alert;
 use crate::api::meta::ObjectMeta;
+use crate::api::provider::Provider;
 use crate::api::receiver::Receiver;
 use crate::api::reference::ResourceRef;
 use crate::api::secret::Secret;
@@ -15,6 +18,10 @@ use crate::api::secret::Secret;
 pub struct Snapshot {
     /// The Receivers.
     pub receivers: Vec<Receiver>,
+    /// The Alerts.
+    pub alerts: Vec<Arc<Alert>>,
+    /// The Providers.
+    pub providers: Vec<Arc<Provider>>,
     /// The Secrets, by namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
     /// Every other object, as far as its metadata.

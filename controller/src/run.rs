@@ -22,6 +22,11 @@ use crate::health::{self, Readiness};
 use crate::manifests::requester::ManifestRequester;
 use crate::manifests::{self, ManifestsError};
 use crate::metrics::Metrics;
+use crate::notify::service::{self, Service};
+use crate::notify::spool::OpenError;
+use crate::notify::target::SnapshotSecrets;
+use crate::notify::transport::Nowhere;
+use crate::notify::warn::LogWarnings;
 use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options, Status};
 use crate::receiver::jwks::{self, IssuerKeys, Jwks};
@@ -63,6 +68,9 @@ pub enum RunError {
     /// The file is not WebAssembly.
     #[error("{0:?} is not a WebAssembly module; give --filter FILE")]
     NotWasm(PathBuf),
+    /// The folder of accepted events.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
     /// The folder of manifests.
     #[error(transparent)]
     Manifests(#[from] ManifestsError),
@@ -121,6 +129,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let current = publisher.current.clone();
     publisher.publish(snapshots.borrow().clone(), true);
 
+    let spool = service::open_spool(&args.events)?;
     let listeners = Listeners::bind(&args).await?;
     let socket = Socket::bind(&args.control_socket).await?;
     let readiness = Readiness::default();
@@ -149,9 +158,21 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         };
         async move { xds::serve(listeners.xds, tls.as_ref(), tables, edges, sink, shutdown).await }
     });
+    let events = Service::start(
+        &args.events,
+        args.no_cross_namespace_refs,
+        listeners.events,
+        spool.clone(),
+        snapshots.clone(),
+        SnapshotSecrets(snapshots.clone()),
+        Nowhere,
+        LogWarnings,
+        metrics.clone(),
+        stopped.clone(),
+    );
     serve(
         listeners.metrics,
-        health::metrics_routes(metrics.clone(), edges.clone()),
+        health::metrics_routes(metrics.clone(), edges.clone(), spool.clone()),
         stopped.clone(),
     );
     serve(
@@ -163,11 +184,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         current,
         activities,
         edges,
+        spool,
     }));
     let publishing = tokio::spawn(publisher.keep_current(snapshots));
     readiness.set(true);
     tracing::info!(
-        hooks = %args.receiver_addr, xds = %args.xds_addr, metrics = %args.metrics_addr,
+        hooks = %args.receiver_addr, events = %args.events.events_addr, xds = %args.xds_addr, metrics = %args.metrics_addr,
         health = %args.health_addr, "ready"
     );
 
@@ -177,6 +199,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let _ = stop.send(true);
     let _ = hooks.await;
     deliverer.drain().await;
+    events.stopped().await;
     publishing.abort();
     refreshing.abort();
     if let Ok(Err(error)) = xds.await {
@@ -188,6 +211,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
 struct Listeners {
     hooks: TcpListener,
+    events: TcpListener,
     xds: TcpListener,
     metrics: TcpListener,
     health: TcpListener,
@@ -197,6 +221,7 @@ impl Listeners {
     async fn bind(args: &RunArgs) -> Result<Self, RunError> {
         Ok(Self {
             hooks: bind(args.receiver_addr, "hooks").await?,
+            events: bind(args.events.events_addr, "events").await?,
             xds: bind(args.xds_addr, "xDS").await?,
             metrics: bind(args.metrics_addr, "metrics").await?,
             health: bind(args.health_addr, "health").await?,

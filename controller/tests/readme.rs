@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, CommandFactory as _};
 use controller::annotations::ANNOTATIONS;
 use controller::args::RunArgs;
-use controller::metrics::DOCS;
+use controller::metrics::{ALERT_DOCS, DOCS};
 use hook::receiver::RECEIVER_TYPES;
 
 /// A table's name in the README's marks, and what renders it.
@@ -97,7 +97,7 @@ fn flags() -> String {
 }
 
 fn metrics() -> String {
-    let rows = DOCS.iter().map(|doc| {
+    let rows = DOCS.iter().chain(ALERT_DOCS).map(|doc| {
         let labels: Vec<String> = doc
             .labels
             .split(", ")

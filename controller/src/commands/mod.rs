@@ -1,5 +1,6 @@
 //! The commands: `run`, and the ones for people and scripts.
 
+mod alerts;
 mod explain;
 mod path;
 mod sign;
@@ -28,6 +29,7 @@ enum Command {
     Path(path::PathArgs),
     Sign(sign::SignArgs),
     Explain(explain::ExplainArgs),
+    Alerts(alerts::AlertsArgs),
     /// Configure Envoy
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -58,6 +60,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Path(args) => path::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Explain(args) => explain::run(args),
+        Command::Alerts(args) => alerts::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)
         }
