@@ -10,7 +10,7 @@
 //!     ▼
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
 //!
-//!  api::event, provider::Target ──► provider (pure) ──► provider::Exchange, for a driver to send
+//!  api::event, provider::Target ──► provider (pure) ──► provider::Exchange ──► notify::transport sends
 //! ```
 //!
 //! What talks to the cluster stands behind two small interfaces: a [`objects::Snapshot`] comes in,
@@ -32,6 +32,7 @@ pub mod mask;
 pub mod metrics;
 pub mod notify;
 pub mod objects;
+mod outbound;
 pub mod provider;
 pub mod publish;
 pub mod receiver;

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::notify::service::{self, Service};
 use crate::notify::spool::OpenError;
 use crate::notify::target::SnapshotSecrets;
-use crate::notify::transport::Nowhere;
+use crate::notify::transport::Sockets;
 use crate::notify::warn::LogWarnings;
 use crate::objects::Snapshot;
 use crate::publish::{self, Compiled, Options, Status};
@@ -165,7 +165,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         spool.clone(),
         snapshots.clone(),
         SnapshotSecrets(snapshots.clone()),
-        Nowhere,
+        Sockets::new(args.allow_metadata_addresses),
         LogWarnings,
         metrics.clone(),
         stopped.clone(),
