@@ -1,3 +1,4 @@
+// The NATS server of the tests: `go build` makes the program from this module, which has no code of its own.
 module hookgate.dev/tests/servers/nats
 
 go 1.26.0

@@ -317,8 +317,9 @@ async fn connections_are_reused_and_one_that_was_closed_meanwhile_is_no_failure(
 
 #[tokio::test]
 async fn the_next_server_is_tried_where_one_is_away() {
-    let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = away.local_addr().unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = gone.local_addr().unwrap();
+    drop(gone);
     let server = Server::start(Script::default()).await;
     let both = format!("nats://{away}, nats://{}", server.address);
     assert_eq!(published(&message(&both)).await, Ok(()));
