@@ -11,6 +11,7 @@ mod http;
 mod idle;
 mod nats;
 mod nkey;
+mod pinned;
 mod recent;
 mod slots;
 #[cfg(test)]

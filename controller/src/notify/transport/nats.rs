@@ -61,11 +61,11 @@ impl Nats {
     ) -> Result<(), TransportError> {
         let key = key_of(message, target);
         // One that has waited may be closed by now: that is no failure yet.
-        if let Some(mut connection) = self.idle.take(&key) {
-            if connection.publish(message).await.is_ok() {
-                self.idle.put(key, connection);
-                return Ok(());
-            }
+        if let Some(mut connection) = self.idle.take(&key)
+            && connection.publish(message).await.is_ok()
+        {
+            self.idle.put(key, connection);
+            return Ok(());
         }
         let mut connection = self.connect(message, target).await?;
         connection.publish(message).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,6 +11,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::ExposeSecret as _;
 
 use super::TransportError;
+use super::pinned::Pinned;
 use super::recent::{Key, key};
 use crate::provider::Tls;
 
@@ -20,7 +22,7 @@ use crate::provider::Tls;
 /// where the system has no roots.
 pub(super) fn config(tls: Option<&Tls>) -> Result<ClientConfig, TransportError> {
     let roots = tls.and_then(|tls| tls.ca.as_deref()).map(roots);
-    build(roots.transpose()?, tls)
+    build(roots.transpose()?.as_deref(), tls)
 }
 
 /// What tells one set of certificates from another.
@@ -35,17 +37,37 @@ pub(super) fn key_of(tls: Option<&Tls>) -> Key {
 
 /// A configuration that trusts nobody, for plain text where the system has no roots.
 pub(super) fn trusting_nobody() -> Result<ClientConfig, TransportError> {
-    build(Some(RootCertStore::empty()), None)
+    build(Some(&[]), None)
 }
 
-fn build(roots: Option<RootCertStore>, tls: Option<&Tls>) -> Result<ClientConfig, TransportError> {
+fn build(
+    roots: Option<&[CertificateDer<'static>]>,
+    tls: Option<&Tls>,
+) -> Result<ClientConfig, TransportError> {
     let system = |error: rustls::Error| TransportError::Tls(error.to_string());
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(system)?;
     let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
         None => builder.with_platform_verifier().map_err(system)?,
+        Some([]) => builder.with_root_certificates(RootCertStore::empty()),
+        Some(certificates) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates.iter().cloned());
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = verifier
+                .build()
+                .map_err(|_| malformed("failed to parse CA certificate"))?;
+            let certificates = certificates.to_vec();
+            let pinned = Pinned {
+                verifier,
+                certificates,
+            };
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(pinned))
+        }
     };
     let Some((chain, key)) = tls.and_then(|tls| tls.identity.as_ref()) else {
         return Ok(builder.with_no_client_auth());
@@ -67,14 +89,12 @@ fn build(roots: Option<RootCertStore>, tls: Option<&Tls>) -> Result<ClientConfig
 }
 
 /// As nc reads a bundle: what can't be parsed is passed over, unless it is everything.
-fn roots(pem: &[u8]) -> Result<RootCertStore, TransportError> {
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(pem).flatten();
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
+fn roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+    if certificates.is_empty() {
         return Err(malformed("failed to parse CA certificate"));
     }
-    Ok(roots)
+    Ok(certificates)
 }
 
 fn malformed(text: &str) -> TransportError {
@@ -148,6 +168,6 @@ mod tests {
             &cert,
         ]
         .concat();
-        assert_eq!(roots(&bundle).unwrap().len(), 1);
+        assert_eq!(said(Some(&bundle), None), None);
     }
 }
