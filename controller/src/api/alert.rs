@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::api::meta::ObjectMeta;
 
@@ -10,7 +10,7 @@ use crate::api::meta::ObjectMeta;
 pub const API_VERSION: &str = "notification.toolkit.fluxcd.io/v1beta3";
 
 /// An Alert.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// Metadata.
@@ -22,7 +22,7 @@ pub struct Alert {
 }
 
 /// `spec`. Unknown fields are passed over: the API server prunes what its schema does not know.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertSpec {
     /// The Provider, in the Alert's namespace.
@@ -65,14 +65,14 @@ impl Default for AlertSpec {
 }
 
 /// `spec.providerRef`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ProviderRef {
     /// Name.
     pub name: String,
 }
 
 /// `spec.eventSources[]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventSource {
     /// Kept, but not compared: nc does not either.

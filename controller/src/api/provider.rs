@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::api::duration::{self, DurationError};
 use crate::api::meta::ObjectMeta;
@@ -13,7 +13,7 @@ use crate::api::receiver::SecretRef;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A Provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provider {
     /// Metadata.
@@ -24,7 +24,7 @@ pub struct Provider {
 }
 
 /// `spec`. Unknown fields are passed over: the API server prunes what its schema does not know.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderSpec {
     /// The provider type's name.

@@ -120,6 +120,8 @@ pub struct Declared {
     pub vars: bool,
     /// `res` and `req`: the resource and the request body.
     pub objects: bool,
+    /// `event`, `provider` and `alert`: what a commit status is made of.
+    pub alerting: bool,
 }
 
 impl Declared {
@@ -130,6 +132,9 @@ impl Declared {
             (self.objects, "req"),
             (self.claims, "claims"),
             (self.vars, "vars"),
+            (self.alerting, "event"),
+            (self.alerting, "provider"),
+            (self.alerting, "alert"),
         ]
         .into_iter()
         .filter_map(|(is_declared, name)| is_declared.then_some(name))
@@ -150,6 +155,12 @@ pub struct Scope<'a> {
     pub claims: Option<&'a Json>,
     /// The variables evaluated so far.
     pub vars: Option<&'a Vars>,
+    /// The event, its metadata merged.
+    pub event: Option<&'a Json>,
+    /// The Provider.
+    pub provider: Option<&'a Json>,
+    /// The Alert.
+    pub alert: Option<&'a Json>,
 }
 
 impl fmt::Debug for Scope<'_> {
@@ -160,6 +171,9 @@ impl fmt::Debug for Scope<'_> {
             .field("req", &self.req.is_some())
             .field("claims", &self.claims.is_some())
             .field("vars", &self.vars.is_some())
+            .field("event", &self.event.is_some())
+            .field("provider", &self.provider.is_some())
+            .field("alert", &self.alert.is_some())
             .finish()
     }
 }
@@ -234,6 +248,20 @@ impl Expression {
         Self::compile(source, *declared).map(|(expression, _)| expression)
     }
 
+    /// Compiles an expression whose static type is string, or not known.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the source, and where. The caller names the expression.
+    pub fn text(source: &str, declared: &Declared) -> Result<Self, CelError> {
+        let (expression, result) = Self::compile(source, *declared)?;
+        if matches!(result, Type::String | Type::Dyn) {
+            return Ok(expression);
+        }
+        let found = result.to_string();
+        Err(CelError::NotText { found })
+    }
+
     fn compile(source: &str, declared: Declared) -> Result<(Self, Type), CelError> {
         let parse::Parsed { root, places } = parse::parse(source)?;
         let check::Checked { result, patterns } = check::check(&root, declared, &places)?;
@@ -263,6 +291,20 @@ impl Expression {
         match self.run(scope)? {
             Value(Val::Bool(value)) => Ok(value),
             other => Err(CelError::OutputType {
+                found: other.type_name().to_owned(),
+            }),
+        }
+    }
+
+    /// Evaluates a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`matches`](Self::matches).
+    pub fn evaluate_text(&self, scope: &Scope<'_>) -> Result<String, CelError> {
+        match self.run(scope)? {
+            Value(Val::Text(value)) => Ok((*value).to_owned()),
+            other => Err(CelError::NotText {
                 found: other.type_name().to_owned(),
             }),
         }
@@ -355,6 +397,12 @@ pub enum CelError {
     /// A filter is not a bool.
     #[error("CEL expression output type mismatch: expected bool, got {found}")]
     OutputType {
+        /// The type of the expression.
+        found: String,
+    },
+    /// A commit status is no string.
+    #[error("CEL expression output type mismatch: expected string, got {found}")]
+    NotText {
         /// The type of the expression.
         found: String,
     },

@@ -127,6 +127,7 @@ mod tests {
             let new = NewEntry {
                 at_ms: 1_000,
                 chain: chain.to_owned(),
+                not_before_ms: 0,
                 deliveries: vec![("apps/on-call".into(), provider.into())],
                 event: format!("{{\"message\":\"{chain}\"}}").into_bytes(),
             };

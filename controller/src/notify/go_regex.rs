@@ -47,13 +47,13 @@ pub fn compile(pattern: &str) -> Result<Regex, GoRegexError> {
         .size_limit(SIZE)
         .nest_limit(200)
         .build()
-        .map_err(|failed| match failed {
-            regex::Error::CompiledTooBig(_) => error("it is too large when compiled"),
-            other => {
-                let text = other.to_string();
-                let last = text.lines().last().unwrap_or_default();
-                error(last.trim_start_matches("error: "))
+        .map_err(|failed| {
+            if let regex::Error::CompiledTooBig(_) = failed {
+                return error("it is too large when compiled");
             }
+            let text = failed.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            error(last.trim_start_matches("error: "))
         })
 }
 

@@ -9,8 +9,10 @@
 //! taken it. Secrets are read when they are needed, and never kept.
 
 pub mod ask;
+pub mod commit_status;
 pub mod current;
 pub mod delivery;
+pub mod digest;
 pub mod dispatch;
 pub mod go_regex;
 pub mod limit;

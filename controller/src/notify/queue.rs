@@ -176,6 +176,14 @@ impl Queues {
         }
     }
 
+    /// The others of a chain, in their order, whose turn comes after `head`.
+    pub fn rest(&self, place: &Place, head: DeliveryId) -> Vec<DeliveryId> {
+        let lane = self.lanes.get(&place.provider);
+        let chain = lane.and_then(|lane| lane.chains.get(&place.chain));
+        let waiting = chain.into_iter().flatten().map(|waiting| waiting.id);
+        waiting.filter(|id| *id != head).collect()
+    }
+
     /// Whether a delivery is being sent.
     pub fn is_in_flight(&self, place: &Place, id: DeliveryId) -> bool {
         self.lanes

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::current::CurrentAlerts;
+use super::digest;
 use super::limit::{Fingerprint, Pass, Window};
 use super::metadata;
 use super::select::Selection;
@@ -316,6 +317,7 @@ impl<W: Warn> EventServer<W> {
         let selection = self.current.select(event).ok_or(NotKept::NotReady)?;
         let Selection {
             deliveries,
+            digests,
             unfit,
             warnings,
         } = selection;
@@ -325,23 +327,48 @@ impl<W: Warn> EventServer<W> {
         for (alert, lacks) in &unfit {
             tracing::info!(%object, %alert, lacks, "alert dropped: the event lacks a metadata key of its provider");
         }
-        if deliveries.is_empty() {
+        if deliveries.is_empty() && digests.is_empty() {
             tracing::info!(%object, "discarding event, no alerts found for the involved object");
             return Ok(0);
         }
-        let json = event.to_json().into_bytes();
-        let chain = chain(event);
+        let event_json = event.to_json().into_bytes();
+        let whole = NewEntry {
+            at_ms: now_ms,
+            not_before_ms: now_ms,
+            chain: chain(event.involved_object.to_string()),
+            deliveries: Vec::new(),
+            event: event_json,
+        };
         for some in deliveries.chunks(DELIVERIES) {
-            let new = NewEntry {
-                at_ms: now_ms,
-                chain: chain.clone(),
-                deliveries: some.to_vec(),
-                event: json.clone(),
-            };
-            let entry = self.spool.append(new).await?;
-            tracing::info!(%object, entry, alerts = some.len(), "event accepted");
+            let deliveries = some.to_vec();
+            self.append(
+                event,
+                NewEntry {
+                    deliveries,
+                    ..whole.clone()
+                },
+            )
+            .await?;
         }
-        Ok(deliveries.len())
+        let revision = digest::revision(event).unwrap_or_default();
+        for (alert, provider, window) in &digests {
+            let window = u64::try_from(window.as_millis()).unwrap_or(0);
+            let new = NewEntry {
+                not_before_ms: now_ms.saturating_add(window),
+                chain: chain(digest::chain(alert, revision)),
+                deliveries: vec![(alert.clone(), provider.clone())],
+                ..whole.clone()
+            };
+            self.append(event, new).await?;
+        }
+        Ok(deliveries.len() + digests.len())
+    }
+
+    async fn append(&self, event: &Event, new: NewEntry) -> Result<(), SpoolError> {
+        let alerts = new.deliveries.len();
+        let entry = self.spool.append(new).await?;
+        tracing::info!(object = %event.involved_object, entry, alerts, "event accepted");
+        Ok(())
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
@@ -366,14 +393,13 @@ struct Held<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
-/// What keeps events of one object in order.
-fn chain(event: &Event) -> String {
-    let name = event.involved_object.to_string();
+/// What keeps events in order, if need be as its hash. A digest stays one.
+fn chain(name: String) -> String {
     if name.len() <= CHAIN {
-        name
-    } else {
-        hex::encode(Sha256::digest(name))
+        return name;
     }
+    let begin: String = name.chars().take(CHAIN / 8).collect();
+    format!("{begin}… {}", hex::encode(Sha256::digest(&name)))
 }
 
 #[cfg(test)]

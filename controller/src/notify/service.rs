@@ -10,13 +10,16 @@ use super::current::CurrentAlerts;
 use super::dispatch::Dispatcher;
 use super::limit::Window;
 use super::server::EventServer;
-use super::spool::{OpenError, Spool};
+use super::spool::{Limits, OpenError, Spool};
 use super::target::SecretReader;
 use super::transport::Transport;
 use super::warn::Warn;
 use crate::args::EventArgs;
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
+
+/// Bytes of events that are kept in memory where there is no folder for them.
+const MAX_MEMORY: u64 = 64 << 20;
 
 /// What runs.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ pub fn open_spool(args: &EventArgs) -> Result<Arc<Spool>, OpenError> {
     let (limits, room) = (args.limits(), args.room());
     let Some(folder) = &args.spool_dir else {
         tracing::warn!("events are kept in memory: a restart loses them; give --spool-dir DIR");
+        let limits = Limits {
+            max_bytes: limits.max_bytes.min(MAX_MEMORY),
+            ..limits
+        };
         return Ok(Arc::new(Spool::in_memory(limits, room)));
     };
     let (spool, found) = Spool::open(folder, limits, room)?;

@@ -22,7 +22,9 @@ use tokio::time::sleep;
 use self::drive::Driver;
 pub use self::tokens::TokenLimits;
 use self::tokens::Tokens;
+use super::commit_status;
 use super::delivery::{Backoff, Name, State};
+use super::digest;
 use super::metadata;
 use super::select::{Warning, reason};
 use super::spool::{Spool, Taken};
@@ -36,7 +38,7 @@ use crate::clock;
 use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
-use crate::provider::{self, AlertId, Context};
+use crate::provider::{self, AlertId, Context, Takes};
 
 /// How often the spool is tended.
 const TEND: Duration = Duration::from_secs(60);
@@ -62,7 +64,35 @@ struct Shared<T, S, W> {
     driver: Driver<T>,
 }
 
-/// What became of an attempt.
+/// A delivery in flight: if its task ends without an outcome, it is tried again.
+struct Unsettled<'a, T: Transport, S: SecretReader, W: Warn> {
+    shared: &'a Shared<T, S, W>,
+    taken: Option<&'a Taken>,
+}
+
+impl<T: Transport, S: SecretReader, W: Warn> Drop for Unsettled<'_, T, S, W> {
+    fn drop(&mut self) {
+        if let Some(Taken { id, delivery, .. }) = self.taken {
+            let error = "the attempt was broken off".to_owned();
+            let now_ms = clock::now_ms();
+            let backoff = &self.shared.backoff;
+            let state = backoff.failed(&delivery.state, error, None, now_ms, id.entry);
+            self.shared.spool.settle(*id, state);
+        }
+    }
+}
+
+/// An attempt that was made.
+#[derive(Debug)]
+struct Sent {
+    /// What it was about.
+    object: String,
+    /// What went with it.
+    with: Vec<Taken>,
+    outcome: Result<(), Failed>,
+}
+
+/// Why an attempt failed.
 #[derive(Debug)]
 struct Failed {
     /// A metric's label.
@@ -150,87 +180,123 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
 
 impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
     async fn send(&self, taken: Taken) {
-        let Taken { id, delivery, .. } = &taken;
-        let result = self.attempt(&taken).await;
-        let now_ms = clock::now_ms();
-        let (state, outcome) = match result {
-            Ok(object) => {
-                tracing::debug!(delivery = %id, object, provider = %delivery.provider, "alert delivered");
-                (State::Delivered, "delivered")
-            }
-            Err((object, failed)) => self.after(&taken, &object, failed, now_ms),
+        let mut guard = Unsettled {
+            shared: self,
+            taken: Some(&taken),
         };
-        self.metrics.alerts.attempted(&delivery.provider, outcome);
+        let rest = if digest::is_digest(&taken.chain) {
+            self.spool.rest(taken.id, digest::MAX_EVENTS - 1)
+        } else {
+            Vec::new()
+        };
+        let result = self.attempt(&taken, rest).await;
+        guard.taken = None;
+        let now_ms = clock::now_ms();
+        let Sent {
+            object,
+            with,
+            outcome,
+        } = result;
+        let word = outcome
+            .as_ref()
+            .map_or_else(|failed| failed.category, |()| "delivered");
+        self.metrics
+            .alerts
+            .attempted(&taken.delivery.provider, word);
+        match &outcome {
+            Ok(()) => {
+                let Taken { id, delivery, .. } = &taken;
+                tracing::debug!(delivery = %id, object, provider = %delivery.provider, "alert delivered");
+            }
+            Err(failed) => self.tell(&taken, &object, failed, now_ms),
+        }
+        // The head last: its chain goes on with whoever is next then.
+        for one in with.iter().chain([&taken]) {
+            self.settle(one, outcome.as_ref().err(), now_ms);
+        }
+    }
+
+    /// Records what became of a delivery.
+    fn settle(&self, taken: &Taken, failed: Option<&Failed>, now_ms: u64) {
+        let state = failed.map_or(State::Delivered, |failed| self.after(taken, failed, now_ms));
         if !state.is_pending() {
             let end = if state.is_dead() { "dead" } else { "delivered" };
             let took = now_ms.saturating_sub(taken.at_ms);
-            self.metrics.alerts.ended(&delivery.provider, end, took);
+            self.metrics
+                .alerts
+                .ended(&taken.delivery.provider, end, took);
         }
-        self.spool.settle(*id, state);
+        if state.is_dead() {
+            tracing::error!(delivery = %taken.id, "an alert was given up: it is a dead letter now");
+        }
+        self.spool.settle(taken.id, state);
     }
 
-    /// What a failed attempt makes of a delivery, and the word for it.
-    fn after(
-        &self,
-        taken: &Taken,
-        object: &str,
-        failed: Failed,
-        now_ms: u64,
-    ) -> (State, &'static str) {
-        let Taken { id, delivery, .. } = taken;
-        let verb = if failed.in_setup { "dispatch" } else { "send" };
-        let message = format!(
-            "failed to {verb} notification for {object}: {}",
-            failed.message
-        );
+    /// Tells the Alert's owner of a failed attempt, and holds the provider if it asked for that.
+    fn tell(&self, taken: &Taken, object: &str, failed: &Failed, now_ms: u64) {
         if let Some(pause) = failed.retry_after {
             let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             // The wish is for all that goes there, within reason.
             let until = now_ms.saturating_add(pause.min(3_600_000));
-            self.spool.hold(&delivery.provider, until);
+            self.spool.hold(&taken.delivery.provider, until);
         }
+        let verb = if failed.in_setup { "dispatch" } else { "send" };
+        let warning = Warning {
+            reason: reason::DISPATCH_FAILED,
+            message: format!(
+                "failed to {verb} notification for {object}: {}",
+                failed.message
+            ),
+        };
+        self.warn.warn(&taken.delivery.alert, &warning);
+    }
+
+    /// What a failed attempt makes of a delivery.
+    fn after(&self, taken: &Taken, failed: &Failed, now_ms: u64) -> State {
+        let Taken { id, delivery, .. } = taken;
         let attempts = match delivery.state {
             State::Pending { attempts, .. } => attempts,
             State::Delivered | State::Dead { .. } | State::Dropped => 0,
         };
-        let state = if failed.is_permanent {
-            State::Dead {
+        if failed.is_permanent {
+            return State::Dead {
                 attempts: attempts.saturating_add(1),
                 at_ms: now_ms,
-                reason: failed.message,
-            }
-        } else {
-            let jitter = id.entry ^ (u64::from(id.n) << 48) ^ (u64::from(attempts) << 32) ^ now_ms;
-            self.backoff.failed(
-                &delivery.state,
-                failed.message,
-                failed.retry_after,
-                now_ms,
-                jitter,
-            )
-        };
-        let given_up = state.is_dead();
-        tracing::error!(
-            delivery = %id, alert = %delivery.alert, provider = %delivery.provider, given_up, message,
-            "failed to send an alert"
-        );
-        let warning = Warning {
-            reason: reason::DISPATCH_FAILED,
-            message,
-        };
-        self.warn.warn(&delivery.alert, &warning);
-        (state, failed.category)
+                reason: failed.message.clone(),
+            };
+        }
+        let jitter = id.entry ^ (u64::from(id.n) << 48) ^ (u64::from(attempts) << 32) ^ now_ms;
+        let error = failed.message.clone();
+        self.backoff
+            .failed(&delivery.state, error, failed.retry_after, now_ms, jitter)
     }
 
-    /// One attempt. What it is about is told with the outcome, as far as it is known.
-    async fn attempt(&self, taken: &Taken) -> Result<String, (String, Failed)> {
-        let unknown = |failed| ("an event".to_owned(), failed);
-        let event = self.event(taken).await.map_err(unknown)?;
-        let object = event.involved_object.to_string();
-        match self.deliver(taken, event).await {
-            Ok(()) => Ok(object),
-            Err(failed) => Err((object, failed)),
+    /// One attempt, for a delivery and those that go with it.
+    async fn attempt(&self, taken: &Taken, rest: Vec<Taken>) -> Sent {
+        let mut sent = Sent {
+            object: "an event".to_owned(),
+            with: Vec::new(),
+            outcome: Ok(()),
+        };
+        let mut events = match self.event(taken).await {
+            Ok(event) => vec![event],
+            Err(failed) => {
+                sent.outcome = Err(failed);
+                return sent;
+            }
+        };
+        for one in rest {
+            // What can't be read now has its own turn later.
+            if let Ok(event) = self.event(&one).await {
+                events.push(event);
+                sent.with.push(one);
+            }
         }
+        if let Some(event) = events.first() {
+            sent.object = event.involved_object.to_string();
+        }
+        sent.outcome = self.deliver(taken, events).await;
+        sent
     }
 
     async fn event(&self, taken: &Taken) -> Result<Event, Failed> {
@@ -242,20 +308,24 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
         Event::parse(&bytes).map_err(|error| setup("spool", error.to_string(), true))
     }
 
-    async fn deliver(&self, taken: &Taken, mut event: Event) -> Result<(), Failed> {
+    /// Delivers one event, or several as a digest.
+    async fn deliver(&self, taken: &Taken, mut events: Vec<Event>) -> Result<(), Failed> {
         let snapshot = self.snapshots.borrow().clone();
         let (alert, provider) = find(&snapshot, &taken.delivery.alert, &taken.delivery.provider)?;
-        let (merged, conflicts) = metadata::merged(&event, &alert.spec);
-        event.metadata = merged;
-        if !conflicts.is_empty() {
-            let keys = metadata::keys(&conflicts);
-            let warning = Warning {
-                reason: reason::METADATA,
-                message: format!("{}: {keys}", metadata::CONFLICT),
-            };
-            self.warn.warn(&taken.delivery.alert, &warning);
+        for event in &mut events {
+            let (merged, conflicts) = metadata::merged(event, &alert.spec);
+            event.metadata = merged;
+            if !conflicts.is_empty() {
+                let keys = metadata::keys(&conflicts);
+                let warning = Warning {
+                    reason: reason::METADATA,
+                    message: format!("{}: {keys}", metadata::CONFLICT),
+                };
+                self.warn.warn(&taken.delivery.alert, &warning);
+            }
         }
-        let target = target::read(provider, &self.secrets)
+        let event = digest::merged(&taken.delivery.alert, &events);
+        let mut target = target::read(provider, &self.secrets)
             .await
             .map_err(|error| target_failed(provider, &error))?;
         let mut mask = Mask::of(&target);
@@ -264,6 +334,10 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             let text = format!("provider {} not supported", provider.spec.r#type);
             setup("config", text, true)
         })?;
+        if found.takes() == Takes::CommitStatuses {
+            target.commit_status = commit_status::evaluate(&event, provider, alert)
+                .map_err(|error| setup("config", mask.apply(&error.to_string()), true))?;
+        }
         let id = AlertId {
             namespace: alert.metadata.namespace.clone(),
             name: alert.metadata.name.clone(),

@@ -210,6 +210,7 @@ impl World {
         let deliveries = providers.iter();
         let new = NewEntry {
             at_ms: clock::now_ms(),
+            not_before_ms: 0,
             chain: event.involved_object.to_string(),
             deliveries: deliveries
                 .map(|name| ("apps/on-call".into(), format!("apps/{name}").into()))
@@ -218,6 +219,29 @@ impl World {
         };
         let entry = self.spool.append(new).await.unwrap();
         DeliveryId { entry, n: 0 }
+    }
+
+    /// Accepts events for a digest that is due after 100 ms.
+    async fn accept_digest(&self, objects: &[&str]) {
+        let now = clock::now_ms();
+        for object in objects {
+            let mut event = Event {
+                message: format!("{object} is fine"),
+                reason: "Done".to_owned(),
+                ..Event::default()
+            };
+            event.involved_object.kind = "Bucket".to_owned();
+            event.involved_object.namespace = "apps".to_owned();
+            (*object).clone_into(&mut event.involved_object.name);
+            let new = NewEntry {
+                at_ms: now,
+                not_before_ms: now + 100,
+                chain: digest::chain(&"apps/on-call".into(), "r1"),
+                deliveries: vec![("apps/on-call".into(), "apps/a".into())],
+                event: event.to_json().into_bytes(),
+            };
+            self.spool.append(new).await.unwrap();
+        }
     }
 
     /// Waits until a condition holds.
@@ -483,4 +507,28 @@ async fn a_stop_waits_for_what_is_being_sent() {
     world.stop.send_replace(true);
     world.running.await.unwrap();
     assert_eq!(world.spool.list(10, |_| true), []);
+}
+
+#[tokio::test]
+async fn the_events_of_a_digest_are_one_message_and_fare_alike() {
+    let down = Answer::Status(503, &[], "");
+    let script = Script::default().answers("3 events", &[down]);
+    let world = World::start(script, vec![provider("a")]);
+    world.accept_digest(&["x", "y", "z"]).await;
+    world.accept("x", "an error", &["a"]).await;
+    world.until_nothing_is_left().await;
+    let digest = "3 events:\n- Bucket/apps/x: Done: x is fine\n- Bucket/apps/y: Done: y is fine\n- Bucket/apps/z: Done: z is fine";
+    assert_eq!(world.script.sent_to("a"), ["an error", digest, digest]);
+}
+
+#[tokio::test]
+async fn a_digest_that_is_refused_leaves_a_dead_letter_of_each_event() {
+    let script = Script::default().answers("2 events", &[Answer::Status(400, &[], "no")]);
+    let world = World::start(script, vec![provider("a")]);
+    world.accept_digest(&["x", "y"]).await;
+    for entry in [1, 2] {
+        let id = DeliveryId { entry, n: 0 };
+        world.until_dead(id).await;
+        assert_eq!(world.reason(id), "the server answered 400: no");
+    }
 }

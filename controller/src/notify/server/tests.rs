@@ -263,8 +263,39 @@ async fn an_event_that_no_alert_takes_is_accepted_and_not_kept() {
 }
 
 #[test]
-fn a_long_name_is_kept_as_its_hash() {
-    let mut event = Event::default();
-    event.involved_object.name = "n".repeat(1_000_000);
-    assert_eq!(chain(&event).len(), 64);
+fn a_long_name_is_kept_as_its_beginning_and_its_hash() {
+    let long = chain(format!("digest: {}", "n".repeat(1_000_000)));
+    assert!(long.len() < 200 && digest::is_digest(&long), "{long}");
+    assert_ne!(long, chain(format!("digest: {}", "n".repeat(1_000_001))));
+    assert_eq!(chain("Bucket/a/b".to_owned()), "Bucket/a/b");
+}
+
+#[tokio::test]
+async fn events_of_a_digest_wait_in_a_chain_of_their_revision_and_errors_do_not() {
+    let server = Server::start_without_alerts(Limits::default()).await;
+    let mut snapshot = (*snapshot()).clone();
+    let mut alert = (*snapshot.alerts[0]).clone();
+    let annotations = &mut alert.metadata.annotations;
+    annotations.insert("hookgate.dev/digest".to_owned(), "30s".to_owned());
+    snapshot.alerts = vec![Arc::new(alert)];
+    server.current.update(&Arc::new(snapshot), &LogWarnings);
+    let other = event("b").replace("\"web\"", "\"other\"");
+    let error = event("c").replace("\"info\"", "\"error\"");
+    for event in [event("a"), other, error] {
+        assert_eq!(server.post(&event).await, 202);
+    }
+    let chains: Vec<_> = server
+        .spool
+        .list(10, |_| true)
+        .iter()
+        .map(|listed| listed.object.to_string())
+        .collect();
+    let digest = "digest: apps/on-call r1";
+    assert_eq!(chains, [digest, digest, "Kustomization/apps/web"]);
+    let now = clock::now_ms();
+    assert_eq!(server.spool.take(now).unwrap().id.entry, 3);
+    assert_eq!(server.spool.take(now), None);
+    let head = server.spool.take(now + 30_000).unwrap();
+    let rest = server.spool.rest(head.id, 10);
+    assert_eq!((head.id.entry, rest.len(), rest[0].id.entry), (1, 1, 2));
 }

@@ -36,6 +36,8 @@ pub struct Taken {
     pub id: DeliveryId,
     /// When the event was accepted, Unix milliseconds.
     pub at_ms: u64,
+    /// The involved object, or what else keeps events in order.
+    pub chain: Arc<str>,
     /// Alert, Provider and state.
     pub delivery: Delivery,
 }
@@ -112,7 +114,7 @@ impl Book {
             .map(|(n, _)| DeliveryId { entry, n })
             .collect();
         for id in &dead {
-            self.settle(*id, State::Dropped);
+            self.settle(*id, &State::Dropped);
         }
         dead.into_iter().map(|id| (id, State::Dropped)).collect()
     }
@@ -181,16 +183,30 @@ impl Book {
     /// The next delivery to send; it is in flight until it is settled.
     pub(super) fn take(&mut self, now_ms: u64) -> Option<Taken> {
         let id = self.queues.take(now_ms)?;
+        self.taken(id)
+    }
+
+    /// What waits behind a delivery in flight, in order.
+    pub(super) fn rest(&self, head: DeliveryId, limit: usize) -> Vec<Taken> {
+        let Some(place) = self.place(head) else {
+            return Vec::new();
+        };
+        let rest = self.queues.rest(&place, head).into_iter();
+        rest.take(limit).filter_map(|id| self.taken(id)).collect()
+    }
+
+    fn taken(&self, id: DeliveryId) -> Option<Taken> {
         let entry = self.entries.get(&id.entry)?;
         Some(Taken {
             id,
             at_ms: entry.at_ms,
+            chain: entry.chain.clone(),
             delivery: entry.deliveries.get(usize::from(id.n))?.clone(),
         })
     }
 
     /// Sets the state of a delivery; whether there is one.
-    pub(super) fn settle(&mut self, id: DeliveryId, state: State) -> bool {
+    pub(super) fn settle(&mut self, id: DeliveryId, state: &State) -> bool {
         let Some(place) = self.place(id) else {
             return false;
         };
@@ -199,7 +215,7 @@ impl Book {
         };
         let was_pending = delivery.state.is_pending();
         delivery.state = state.clone();
-        match (was_pending, &state) {
+        match (was_pending, state) {
             (true, State::Pending { next_ms, .. }) => self.queues.postpone(&place, id, *next_ms),
             (false, State::Pending { next_ms, .. }) => self.queues.push(&place, id, *next_ms),
             (true, _) => self.queues.finish(&place, id),
@@ -213,7 +229,7 @@ impl Book {
     pub(super) fn lose(&mut self, entry: u64) {
         let count = self.entries.get(&entry).map_or(0, |e| e.deliveries.len());
         for n in (0..).take(count) {
-            self.settle(DeliveryId { entry, n }, State::Dropped);
+            self.settle(DeliveryId { entry, n }, &State::Dropped);
         }
     }
 
@@ -324,7 +340,7 @@ impl Book {
             }
         }
         for (id, state) in &expired {
-            self.settle(*id, state.clone());
+            self.settle(*id, state);
         }
         expired
     }

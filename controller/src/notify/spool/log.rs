@@ -204,8 +204,11 @@ impl Log {
             if length == 0 || length + needed <= self.segment_bytes {
                 return Ok((number, length));
             }
-            // Changes are not synced one by one; they are before the segment is left.
-            active.sync()?;
+            // Changes are not synced one by one; they are before the segment is left. One that
+            // is lost only means that something is sent again.
+            if let Err(error) = active.sync() {
+                tracing::error!(%error, "failed to sync a full segment of the spool");
+            }
         }
         let number = last.map_or(1, |(number, _)| number + 1);
         let segment = self.disk.open(&path(&self.folder, number))?;

@@ -61,7 +61,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_bytes: 1 << 30,
-            max_entries: 200_000,
+            max_entries: 100_000,
             max_age: Duration::from_secs(7 * 24 * 3600),
             segment_bytes: 8 << 20,
         }
@@ -103,6 +103,8 @@ pub struct NewEntry {
     pub at_ms: u64,
     /// The involved object: events of one are sent in order.
     pub chain: String,
+    /// Not to be sent before this, Unix milliseconds.
+    pub not_before_ms: u64,
     /// Alert and Provider of each delivery, as `namespace/name`.
     pub deliveries: Vec<(Name, Name)>,
     /// The event, as JSON.
@@ -273,6 +275,11 @@ impl Spool {
         self.shared.lock().take(now_ms)
     }
 
+    /// What waits behind a delivery in flight, in order: to be sent with it.
+    pub fn rest(&self, head: DeliveryId, limit: usize) -> Vec<Taken> {
+        self.shared.lock().rest(head, limit)
+    }
+
     /// When [`Spool::take`] will have something, if nothing changes until then.
     pub fn wake_at(&self, now_ms: u64) -> Option<u64> {
         self.shared.lock().queues.wake_at(now_ms)
@@ -290,7 +297,7 @@ impl Spool {
 
     /// What became of a delivery in flight. Written soon; a crash before that sends it again.
     pub fn settle(&self, id: DeliveryId, state: State) {
-        if self.shared.lock().settle(id, state.clone()) {
+        if self.shared.lock().settle(id, &state) {
             self.write(id, state);
         }
         self.shared.changed.notify_one();
@@ -342,7 +349,7 @@ impl Spool {
             if book.queues.is_in_flight(&place, id) {
                 return Err(SpoolError::InFlight(id));
             }
-            if self.is_over(&book, id) || !book.settle(id, state.clone()) {
+            if self.is_over(&book, id) || !book.settle(id, &state) {
                 return Err(SpoolError::Unknown(id));
             }
         }
@@ -452,7 +459,12 @@ fn head(id: u64, new: &NewEntry) -> Head {
             .map(|(alert, provider)| Delivery {
                 alert: alert.clone(),
                 provider: provider.clone(),
-                state: State::new(new.at_ms),
+                state: State::Pending {
+                    attempts: 0,
+                    next_ms: new.not_before_ms.max(new.at_ms),
+                    since_ms: new.at_ms,
+                    error: None,
+                },
             })
             .collect(),
     }

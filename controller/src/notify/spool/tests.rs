@@ -34,6 +34,7 @@ fn new(chain: &str, event: &str) -> NewEntry {
     NewEntry {
         at_ms: 1_000,
         chain: chain.to_owned(),
+        not_before_ms: 0,
         deliveries: vec![("apps/on-call".into(), "apps/slack".into())],
         event: event.as_bytes().to_vec(),
     }

@@ -124,6 +124,7 @@ struct Batch {
     appends: Vec<(NewEntry, oneshot::Sender<Result<u64, SpoolError>>)>,
     changes: Vec<oneshot::Sender<Result<(), SpoolError>>>,
     bytes: usize,
+    is_tending: bool,
 }
 
 impl Worker {
@@ -136,7 +137,11 @@ impl Worker {
             {
                 self.sort(job, &mut batch);
             }
+            let is_tending = batch.is_tending;
             self.commit(batch);
+            if is_tending && let Err(error) = self.log.sync() {
+                tracing::error!(%error, "failed to sync the spool");
+            }
             self.clean();
         }
         self.commit(Batch::default());
@@ -155,7 +160,7 @@ impl Worker {
                 self.unsaved.insert(id, state);
                 batch.changes.extend(ack);
             }
-            Job::Tend => {}
+            Job::Tend => batch.is_tending = true,
         }
     }
 
