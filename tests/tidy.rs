@@ -129,11 +129,11 @@ fn outbound_connections_are_opened_in_few_places() {
     let fetch = "controller/src/receiver/jwks/fetch.rs";
     let outbound = "controller/src/outbound.rs";
     let transport = |file: &str| format!("controller/src/notify/transport/{file}.rs");
-    let (client, http, nats) = (transport("client"), transport("http"), transport("nats"));
+    let (client, http, wire) = (transport("client"), transport("http"), transport("wire"));
     let clients: [&str; 4] = [outbound, fetch, &client, &http];
     for (word, allowed) in [
         ("reqwest", &clients[..]),
-        ("TcpStream::connect", &[nats.as_str()][..]),
+        ("TcpStream::connect", &[wire.as_str()][..]),
         ("lookup_host", &[outbound][..]),
     ] {
         let others: Vec<String> = who_names("controller/src/", word, allowed)

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  dispatch ──► Transport ◄── Sockets ─┬─► http ──► client   reqwest, a client per proxy and certificates
-//!                                      └─► nats ──► nkey     a connection per message in flight
-//!               slots: messages in flight for each Provider     tls: certificates, for all wires
+//!                                      ├─► nats ──► nkey     a connection for each message in flight
+//!                                      └─► smtp              lettre, likewise
+//!  slots: messages in flight for each Provider     wire, tls: sockets and certificates
 //! ```
 
 mod client;
@@ -14,9 +15,11 @@ mod nkey;
 mod pinned;
 mod recent;
 mod slots;
+mod smtp;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod wire;
 
 use std::fmt;
 use std::future::Future;
@@ -24,6 +27,7 @@ use std::future::Future;
 use self::http::Http;
 use self::nats::Nats;
 use self::slots::Slots;
+use self::smtp::Smtp;
 use crate::outbound::{Reach, Refused};
 use crate::provider::{Reply, Request, Target};
 
@@ -58,6 +62,9 @@ pub enum TransportError {
     /// Address, proxy or certificates can't be used.
     #[error("the Provider cannot be used: {0}")]
     Config(String),
+    /// The server refused the message for good.
+    #[error("the server refused the message: {0}")]
+    Refused(String),
 }
 
 impl TransportError {
@@ -68,13 +75,14 @@ impl TransportError {
             Self::Exchange(_) => "exchange",
             Self::Tls(_) => "tls",
             Self::Config(_) => "config",
+            Self::Refused(_) => "refused",
         }
     }
 
     /// Whether trying again is of no use until somebody changes something. A server's certificate
     /// is renewed without anybody here changing anything.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::Config(_) | Self::Refused(_))
     }
 }
 
@@ -99,6 +107,7 @@ pub struct Sockets {
     slots: Slots,
     http: Http,
     nats: Nats,
+    smtp: Smtp,
 }
 
 impl Sockets {
@@ -111,6 +120,7 @@ impl Sockets {
             slots: Slots::default(),
             http: Http::new(reach),
             nats: Nats::new(reach),
+            smtp: Smtp::new(reach),
         }
     }
 }
@@ -122,6 +132,10 @@ impl Transport for Sockets {
             Request::Http(request) => self.http.send(&request, target).await.map(Reply::Http),
             Request::Nats(message) => {
                 self.nats.publish(&message, target).await?;
+                Ok(Reply::Delivered)
+            }
+            Request::Smtp(mail) => {
+                self.smtp.send(&mail, target).await?;
                 Ok(Reply::Delivered)
             }
         }

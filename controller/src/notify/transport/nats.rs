@@ -4,27 +4,21 @@
 //! bytes, whether or not the server takes the message; and it resolves names itself, so that
 //! the addresses that are connected to can't be checked.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::idle::Idle;
 use super::nkey::{Creds, Nkey};
-use super::recent::{Key, Recent, key};
+use super::recent::{Key, key};
+use super::wire::{self, Stream, Wire};
 use super::{TransportError, tls};
-use crate::outbound::{Reach, Refused, cause, chain};
+use crate::outbound::Reach;
 use crate::provider::{NatsAuth, NatsMessage, Target};
 
 /// How long one server may take from the first packet to a login; the next one is tried then.
@@ -39,17 +33,15 @@ const NAME: &str = "NATS Provider Publisher";
 /// Sends messages to NATS servers.
 #[derive(Debug)]
 pub(super) struct Nats {
-    reach: Reach,
+    wire: Wire,
     idle: Idle<Connection>,
-    configs: Recent<Arc<ClientConfig>>,
 }
 
 impl Nats {
     pub(super) fn new(reach: Reach) -> Self {
         Self {
-            reach,
+            wire: Wire::new(reach),
             idle: Idle::default(),
-            configs: Recent::default(),
         }
     }
 
@@ -97,20 +89,14 @@ impl Nats {
         auth: &NatsAuth,
         target: &Target,
     ) -> Result<Connection, TransportError> {
-        let addresses = self.reach.resolve(&server.host, server.port);
-        let addresses = addresses.await.map_err(|error| unreachable(&error))?;
-        let stream = TcpStream::connect(addresses.as_slice());
-        let stream = stream.await.map_err(|error| unreachable(&error))?;
-        // It only saves time.
-        let _ = stream.set_nodelay(true);
-        let mut stream: Stream = BufReader::new(Box::new(stream));
+        let mut stream = self.wire.connect(&server.host, server.port).await?;
         let info = greeting(&mut stream).await?;
         let is_tls = server.is_tls || info.tls_required;
         if is_tls {
             if !info.tls_required && !info.tls_available {
                 return Err(TransportError::Tls("the server offers none".to_owned()));
             }
-            stream = self.encrypted(stream, server, target).await?;
+            stream = self.wire.encrypt(stream, &server.host, target).await?;
         }
         let login = login(auth, server, &info, is_tls)?;
         let mut connection = Connection { stream, info };
@@ -118,26 +104,6 @@ impl Nats {
         connection.write(hello.as_bytes()).await?;
         connection.pong().await?;
         Ok(connection)
-    }
-
-    async fn encrypted(
-        &self,
-        stream: Stream,
-        server: &Server,
-        target: &Target,
-    ) -> Result<Stream, TransportError> {
-        // What came in plain text before TLS is nobody's word.
-        if !stream.buffer().is_empty() {
-            return Err(not_nats());
-        }
-        let config = self.configs.get_or(tls::key_of(target.tls.as_ref()), || {
-            tls::config(target.tls.as_ref()).map(Arc::new)
-        })?;
-        let name = ServerName::try_from(server.host.clone())
-            .map_err(|_| TransportError::Config("a server has no valid name".to_owned()))?;
-        let encrypted = TlsConnector::from(config).connect(name, stream.into_inner());
-        let encrypted = encrypted.await.map_err(|error| exchange(&error))?;
-        Ok(BufReader::new(Box::new(encrypted)))
     }
 }
 
@@ -255,11 +221,6 @@ fn login(
     Ok(login.into())
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
-
-type Stream = BufReader<Box<dyn Socket>>;
-
 /// A connection that is logged in.
 struct Connection {
     stream: Stream,
@@ -279,13 +240,13 @@ impl Connection {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        write.await.map_err(|error| exchange(&error))
+        write.await.map_err(|error| wire::failure(&error))
     }
 
     /// Waits for the answer to a PING: all that was sent before it was taken then.
     async fn pong(&mut self) -> Result<(), TransportError> {
         loop {
-            let line = line(&mut self.stream).await?;
+            let line = wire::line(&mut self.stream, MAX_LINE).await?;
             let word = line.split_whitespace().next().unwrap_or_default();
             match word {
                 "PONG" => return Ok(()),
@@ -338,23 +299,9 @@ fn publication(message: &NatsMessage, info: &Info) -> Result<Vec<u8>, TransportE
 }
 
 async fn greeting(stream: &mut Stream) -> Result<Info, TransportError> {
-    let line = line(stream).await?;
+    let line = wire::line(stream, MAX_LINE).await?;
     let info = line.strip_prefix("INFO ").ok_or_else(not_nats)?;
     serde_json::from_str(info).map_err(|_| not_nats())
-}
-
-async fn line(stream: &mut Stream) -> Result<String, TransportError> {
-    let mut bytes = Vec::new();
-    let read = stream.take(MAX_LINE).read_until(b'\n', &mut bytes).await;
-    read.map_err(|error| exchange(&error))?;
-    match String::from_utf8(bytes) {
-        Ok(line) if line.ends_with('\n') => Ok(line),
-        Ok(line) if (line.len() as u64) < MAX_LINE => {
-            let text = "the connection was closed";
-            Err(TransportError::Exchange(text.to_owned()))
-        }
-        Ok(_) | Err(_) => Err(not_nats()),
-    }
 }
 
 fn key_of(message: &NatsMessage, target: &Target) -> Key {
@@ -378,21 +325,6 @@ fn key_of(message: &NatsMessage, target: &Target) -> Key {
 
 fn not_nats() -> TransportError {
     TransportError::Exchange("what came is not the protocol of NATS".to_owned())
-}
-
-fn unreachable(error: &std::io::Error) -> TransportError {
-    match Refused::within(error) {
-        Some(refused) => refused.into(),
-        None => TransportError::Connect(cause(error)),
-    }
-}
-
-fn exchange(error: &std::io::Error) -> TransportError {
-    if chain(error).any(|error| error.is::<rustls::Error>()) {
-        TransportError::Tls(cause(error))
-    } else {
-        TransportError::Exchange(cause(error))
-    }
 }
 
 #[cfg(test)]

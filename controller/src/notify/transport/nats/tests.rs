@@ -1,15 +1,17 @@
 //! What is said to a NATS server, against one on loopback that follows a script.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use secrecy::SecretString;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::testing::{Authority, STRICT};
 use super::*;
+use crate::outbound::Refused;
 
 /// How a server behaves.
 #[derive(Clone, Default)]
@@ -89,7 +91,7 @@ async fn serve(mut stream: TcpStream, script: Script, kept: Arc<Mutex<Inner>>) {
         },
     };
     let (mut pings, mut messages) = (0, 0);
-    while let Ok(line) = line(&mut stream).await {
+    while let Ok(line) = wire::line(&mut stream, MAX_LINE).await {
         let words: Vec<_> = line.split_whitespace().collect();
         let answer = match words.as_slice() {
             ["CONNECT", ..] => {
