@@ -10,11 +10,14 @@
 //!     ▼
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
 //!
-//!  api::event, provider::Target ──► provider (pure) ──► provider::Exchange ──► notify::transport sends
+//!  notify::server ──► notify::select (pure) ──► notify::spool ──► notify::dispatch ──► notify::transport
+//!                                                                      │ api::event, Target
+//!                                                                      └──► provider (pure) ──► Exchange
 //! ```
 //!
-//! What talks to the cluster stands behind two small interfaces: a [`objects::Snapshot`] comes in,
-//! a [`trigger::annotate::Requester`] goes out.
+//! What talks to the cluster stands behind small interfaces: a [`objects::Snapshot`] comes in, a
+//! [`trigger::annotate::Requester`] goes out; Secrets come by a [`notify::target::SecretReader`],
+//! and what an Alert's owner has to know goes to a [`notify::warn::Warn`].
 
 pub mod activity;
 pub mod address;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::notify::spool::Stats;
 
-/// These metrics, in the order in which they are registered. The first three are
+/// These metrics, in the order in which they are registered. The first four are
 /// notification-controller's.
 pub const ALERT_DOCS: &[Doc] = &[
     Doc {
@@ -31,6 +31,11 @@ pub const ALERT_DOCS: &[Doc] = &[
         name: "gotk_event_http_requests_inflight",
         labels: "service, handler",
         help: "Event requests being served",
+    },
+    Doc {
+        name: "gotk_token_cache_events_total",
+        labels: "event_type, kind, name, namespace, operation",
+        help: "Tokens of Providers that were at hand (cache_hit) or had to be fetched (cache_miss)",
     },
     Doc {
         name: "hookgate_events_total",
@@ -88,6 +93,32 @@ pub const ALERT_DOCS: &[Doc] = &[
 const DELIVERY: [f64; 10] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0,
 ];
+/// What becomes of attempts: the categories of all errors on the way.
+const OUTCOMES: [&str; 20] = [
+    "answer",
+    "config",
+    "connect",
+    "conversation",
+    "delivered",
+    "event",
+    "exchange",
+    "gone",
+    "identity",
+    "limited",
+    "no_provider",
+    "refused",
+    "secret",
+    "spool",
+    "status",
+    "suspended",
+    "timeout",
+    "tls",
+    "unauthorized",
+    "unsupported",
+];
+/// nc's words of its cache of tokens.
+const HIT: &str = "cache_hit";
+const MISS: &str = "cache_miss";
 /// All events come in on one route.
 const HANDLER: &str = "/";
 
@@ -114,12 +145,23 @@ pub(super) struct EndLabels {
     end: &'static str,
 }
 
+/// nc's labels of its cache of tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TokenCacheLabels {
+    event_type: &'static str,
+    kind: &'static str,
+    name: String,
+    namespace: String,
+    operation: &'static str,
+}
+
 /// The metrics of events and alerts.
 #[derive(Debug)]
 pub struct AlertMetrics {
     duration: Family<HttpLabels, Histogram>,
     size: Family<HttpLabels, Histogram>,
     inflight: Family<HandlerLabels, Gauge>,
+    tokens: Family<TokenCacheLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
     pending: Family<ProviderLabels, Gauge>,
     dead: Family<ProviderLabels, Gauge>,
@@ -138,6 +180,7 @@ impl Default for AlertMetrics {
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
             inflight: Family::default(),
+            tokens: Family::default(),
             events: Family::default(),
             pending: Family::default(),
             dead: Family::default(),
@@ -159,6 +202,7 @@ impl AlertMetrics {
         add(registry, docs.next(), self.duration.clone());
         add(registry, docs.next(), self.size.clone());
         add(registry, docs.next(), self.inflight.clone());
+        add(registry, docs.next(), self.tokens.clone());
         add(registry, docs.next(), self.events.clone());
         add(registry, docs.next(), self.pending.clone());
         add(registry, docs.next(), self.dead.clone());
@@ -195,6 +239,13 @@ impl AlertMetrics {
         self.size.get_or_create(&labels).observe(f64::from(size));
     }
 
+    /// A token of a Provider was needed, and was at hand or not.
+    pub(crate) fn token(&self, provider: &str, hit: bool) {
+        let event_type = if hit { HIT } else { MISS };
+        let labels = token_labels(provider, event_type);
+        self.tokens.get_or_create(&labels).inc();
+    }
+
     /// An event was decided on.
     pub(crate) fn received(&self, outcome: &'static str) {
         self.events.get_or_create(&OutcomeLabels { outcome }).inc();
@@ -202,6 +253,7 @@ impl AlertMetrics {
 
     /// An attempt to send was made.
     pub(crate) fn attempted(&self, provider: &str, outcome: &'static str) {
+        debug_assert!(OUTCOMES.contains(&outcome), "{outcome} is not in OUTCOMES");
         let ProviderLabels { namespace, name } = provider_labels(provider);
         let labels = AttemptLabels {
             namespace,
@@ -222,6 +274,31 @@ impl AlertMetrics {
         self.ends.get_or_create(&labels).inc();
         if end == "delivered" {
             self.delivery.observe(seconds(took_ms));
+        }
+    }
+
+    /// Forgets the series of a Provider that is gone, or they would add up for ever.
+    pub(crate) fn forget(&self, provider: &str) {
+        for outcome in OUTCOMES {
+            let ProviderLabels { namespace, name } = provider_labels(provider);
+            let labels = AttemptLabels {
+                namespace,
+                name,
+                outcome,
+            };
+            self.attempts.remove(&labels);
+        }
+        for event_type in [HIT, MISS] {
+            self.tokens.remove(&token_labels(provider, event_type));
+        }
+        for end in ["dead", "delivered"] {
+            let ProviderLabels { namespace, name } = provider_labels(provider);
+            let labels = EndLabels {
+                namespace,
+                name,
+                end,
+            };
+            self.ends.remove(&labels);
         }
     }
 
@@ -251,6 +328,17 @@ fn seconds(ms: u64) -> f64 {
     std::time::Duration::from_millis(ms).as_secs_f64()
 }
 
+fn token_labels(provider: &str, event_type: &'static str) -> TokenCacheLabels {
+    let ProviderLabels { namespace, name } = provider_labels(provider);
+    TokenCacheLabels {
+        event_type,
+        kind: "Provider",
+        name,
+        namespace,
+        operation: "post",
+    }
+}
+
 fn provider_labels(provider: &str) -> ProviderLabels {
     let (namespace, name) = provider.split_once('/').unwrap_or(("", provider));
     ProviderLabels {
@@ -271,6 +359,7 @@ mod tests {
         drop(metrics.alerts.inflight());
         metrics.alerts.answered("BREW", 202, 0, 0.1);
         metrics.alerts.received("accepted");
+        metrics.alerts.token("apps/chat", true);
         metrics.alerts.attempted("apps/chat", "delivered");
         metrics.alerts.ended("apps/chat", "delivered", 1_500);
         let chat = ProviderStats {
@@ -288,6 +377,8 @@ mod tests {
         let oldest = "hookgate_alerts_oldest_seconds{namespace=\"apps\",name=\"chat\"} 2.5";
         assert!(text.contains(oldest), "{text}");
         metrics.alerts.spool(&Stats::default(), 3_500);
-        assert!(!metrics.encode().contains("hookgate_alerts_pending{"));
+        metrics.alerts.forget("apps/chat");
+        let text = metrics.encode();
+        assert!(!text.contains("apps"), "{text}");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::delivery::{Delivery, DeliveryId};
-use super::spool::Spool;
+use super::spool::{Spool, SpoolError};
 
 /// The most deliveries that one answer lists, and one request changes.
 pub const MAX_LISTED: usize = 10_000;
@@ -75,9 +75,8 @@ pub async fn answer(spool: &Spool, ask: &AlertsAsk, now_ms: u64) -> Value {
 }
 
 fn show(spool: &Spool, id: DeliveryId) -> Value {
-    let listed = spool.list(usize::MAX, |_| true);
-    let Some(listed) = listed.into_iter().find(|listed| listed.id == id) else {
-        return json!({"error": format!("there is no delivery {id}; it was delivered, dropped, or never was")});
+    let Some(listed) = spool.find(id) else {
+        return json!({"error": SpoolError::Unknown(id).to_string()});
     };
     let event = match spool.event(id) {
         Ok(event) => event,

@@ -68,15 +68,6 @@ impl CurrentAlerts {
         };
         Some(current.alerts.select(event, &labels))
     }
-
-    /// What is wrong with Alerts.
-    pub fn warnings(&self) -> BTreeMap<Name, Vec<Warning>> {
-        let current = self.current.load();
-        current
-            .as_ref()
-            .map(|current| current.alerts.warnings.clone())
-            .unwrap_or_default()
-    }
 }
 
 fn tell_new(
@@ -141,6 +132,5 @@ mod tests {
         // No such Provider, told once; then the pattern.
         let want = ["apps/a InvalidConfig", "apps/a InvalidConfig"];
         assert_eq!(*told.0.lock().unwrap(), want);
-        assert_eq!(current.warnings()["apps/a"].len(), 2);
     }
 }

@@ -30,7 +30,7 @@ pub struct Room {
 impl Default for Room {
     fn default() -> Self {
         Self {
-            total: 128,
+            total: 512,
             per_provider: 8,
             rate: Limit::per_second(50, 100),
         }

@@ -1,5 +1,6 @@
 //! Starts and stops the receiving and the sending of events, for whatever gives the objects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -88,7 +89,12 @@ impl Service {
     {
         let current = Arc::new(CurrentAlerts::new(no_cross_namespace_refs));
         current.update(&snapshots.borrow(), &warn);
-        let following = tokio::spawn(follow(current.clone(), snapshots.clone(), warn.clone()));
+        let following = tokio::spawn(follow(
+            current.clone(),
+            snapshots.clone(),
+            warn.clone(),
+            metrics.clone(),
+        ));
         let server = EventServer::new(
             current,
             spool.clone(),
@@ -129,9 +135,24 @@ async fn follow<W: Warn>(
     current: Arc<CurrentAlerts>,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     warn: W,
+    metrics: Arc<Metrics>,
 ) {
+    let mut before = providers(&snapshots.borrow());
     while snapshots.changed().await.is_ok() {
         let snapshot = snapshots.borrow_and_update().clone();
         current.update(&snapshot, &warn);
+        let now = providers(&snapshot);
+        before
+            .difference(&now)
+            .for_each(|gone| metrics.alerts.forget(gone));
+        before = now;
     }
+}
+
+/// The Providers' `namespace/name`.
+fn providers(snapshot: &Snapshot) -> BTreeSet<String> {
+    let metadata = snapshot.providers.iter().map(|provider| &provider.metadata);
+    metadata
+        .map(|metadata| format!("{}/{}", metadata.namespace, metadata.name))
+        .collect()
 }

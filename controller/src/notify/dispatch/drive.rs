@@ -1,5 +1,6 @@
 //! One attempt: drives an Exchange over a Transport to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -7,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::tokens::Tokens;
 use crate::clock;
 use crate::mask::Mask;
+use crate::metrics::Metrics;
 use crate::notify::transport::{Transport, TransportError};
 use crate::provider::{
     Conversation, Exchange, ProviderError, Reply, RetryAfter, Step, Target, Token, TokenRequest,
@@ -77,6 +79,7 @@ impl Failure {
 pub(super) struct Driver<T> {
     pub(super) transport: T,
     pub(super) tokens: Tokens,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What an attempt has used.
@@ -145,7 +148,10 @@ impl<T: Transport> Driver<T> {
         let slot = self.tokens.slot(&request.key, clock::now_ms() / 1000);
         let mut held = slot.lock().await;
         let now = clock::now_ms() / 1000;
-        if let Some(kept) = held.as_ref().filter(|kept| kept.is_good(now)) {
+        let kept = held.as_ref().filter(|kept| kept.is_good(now));
+        let provider = format!("{}/{}", target.namespace, target.name);
+        self.metrics.alerts.token(&provider, kept.is_some());
+        if let Some(kept) = kept {
             used.kept.push(request.key);
             return Ok(kept.value.clone());
         }

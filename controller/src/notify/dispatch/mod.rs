@@ -127,12 +127,13 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
                 snapshots,
                 secrets,
                 warn,
-                metrics,
                 backoff,
                 driver: Driver {
                     transport,
                     tokens: Tokens::new(tokens),
+                    metrics: metrics.clone(),
                 },
+                metrics,
             }),
         }
     }

@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use clap::Parser as _;
+
 use super::*;
 use crate::api::alert::{Alert, EventSource};
 use crate::api::provider::Provider;
+use crate::args::EventArgs;
 use crate::notify::queue::Room;
+use crate::notify::service::{self, Service};
 use crate::notify::spool::Limits;
+use crate::notify::target::SnapshotSecrets;
+use crate::notify::transport::{Transport, TransportError};
 use crate::notify::warn::LogWarnings;
 use crate::objects::Snapshot;
+use crate::provider::{self, Reply, Target};
 
 struct Server {
     address: std::net::SocketAddr,
@@ -298,4 +305,86 @@ async fn events_of_a_digest_wait_in_a_chain_of_their_revision_and_errors_do_not(
     let head = server.spool.take(now + 30_000).unwrap();
     let rest = server.spool.rest(head.id, 10);
     assert_eq!((head.id.entry, rest.len(), rest[0].id.entry), (1, 1, 2));
+}
+
+/// Takes everything, and keeps the bodies.
+#[derive(Clone, Debug, Default)]
+struct Taker(Arc<Mutex<Vec<String>>>);
+
+impl Transport for Taker {
+    async fn send(&self, request: provider::Request, _: &Target) -> Result<Reply, TransportError> {
+        if let provider::Request::Http(request) = request {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            self.0.lock().unwrap().push(body);
+        }
+        Ok(Reply::Delivered)
+    }
+}
+
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    events: EventArgs,
+}
+
+#[tokio::test]
+async fn a_posted_event_reaches_its_provider_also_when_the_process_starts_anew_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool_dir = format!("--spool-dir={}", folder.path().display());
+    let args = Flags::parse_from(["run", &spool_dir]).events;
+    let mut without_provider = (*snapshot()).clone();
+    let mut ready = without_provider.clone();
+    for provider in &mut ready.providers {
+        Arc::make_mut(provider).spec.address = "https://hooks.test/x".to_owned();
+    }
+    without_provider.providers.clear();
+    let taker = Taker::default();
+    for (n, snapshot) in [without_provider, ready].into_iter().enumerate() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_objects, snapshots) = watch::channel(Arc::new(snapshot));
+        let (stop, stopped) = watch::channel(false);
+        let service = Service::start(
+            &args,
+            false,
+            listener,
+            service::open_spool(&args).unwrap(),
+            snapshots.clone(),
+            SnapshotSecrets(snapshots),
+            taker.clone(),
+            LogWarnings,
+            Arc::default(),
+            stopped,
+        );
+        if n == 0 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let body = event("hello");
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(body.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(status_of(&answer), 202, "{answer}");
+            assert_eq!(service.spool.stats().entries, 1);
+        } else {
+            for _ in 0..1_000 {
+                if service.spool.stats().entries == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(service.spool.stats().entries, 0);
+        }
+        stop.send_replace(true);
+        service.stopped().await;
+    }
+    let taken = taker.0.lock().unwrap();
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    assert!(
+        taken[0].contains("hello") && taken[0].contains("revision"),
+        "{taken:?}"
+    );
 }

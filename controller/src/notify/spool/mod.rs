@@ -389,6 +389,19 @@ impl Spool {
         book.entries().flat_map(of_entry).take(limit).collect()
     }
 
+    /// One delivery that is not over.
+    pub fn find(&self, id: DeliveryId) -> Option<Listed> {
+        let book = self.shared.lock();
+        let entry = book.entry(id.entry)?;
+        let delivery = entry.deliveries.get(usize::from(id.n))?;
+        (!delivery.state.is_over()).then(|| Listed {
+            id,
+            accepted_ms: entry.at_ms,
+            object: entry.chain.clone(),
+            delivery: delivery.clone(),
+        })
+    }
+
     /// The spool in figures.
     pub fn stats(&self) -> Stats {
         let book = self.shared.lock();
