@@ -59,13 +59,10 @@ fn request(url: &Url, target: &Target, event: &Event, labels: &Labels) -> HttpRe
 
 /// User and password win over a token.
 fn authorized(request: HttpRequest, target: &Target) -> HttpRequest {
-    let password = target.password.as_ref().map(ExposeSecret::expose_secret);
-    match password.filter(|password| !password.is_empty()) {
-        Some(password) if !target.username.is_empty() => request.basic(&target.username, password),
-        _ => match target.token("a token") {
-            Ok(token) => request.bearer(&token),
-            Err(_) => request,
-        },
+    match (target.login(), target.token("a token")) {
+        (Some((user, password)), _) => request.basic(user, password.expose_secret()),
+        (None, Ok(token)) => request.bearer(&token),
+        (None, Err(_)) => request,
     }
 }
 

@@ -95,6 +95,7 @@ mod tests {
             ("content-type", "application/vnd.acme+json\n"),
             ("gotk-component", "flux"),
             ("Host", "elsewhere.test"),
+            ("X-Signature", "preset"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned().into()))
         .into();
@@ -107,23 +108,24 @@ mod tests {
             event,
             &example,
             expect![[r#"
-            POST https://provider.test/
-            authorization: Token hush
-            content-type: application/vnd.acme+json
-            gotk-component: flux
+                POST https://provider.test/
+                authorization: Token hush
+                content-type: application/vnd.acme+json
+                gotk-component: flux
+                x-signature: preset
 
-            {
-              "involvedObject": {},
-              "message": "Reconciliation finished",
-              "reason": "ReconciliationSucceeded",
-              "reportingController": "kustomize-controller",
-              "reportingInstance": "kustomize-controller-abc",
-              "severity": "info",
-              "timestamp": "2026-01-02T03:04:05Z"
-            }
+                {
+                  "involvedObject": {},
+                  "message": "Reconciliation finished",
+                  "reason": "ReconciliationSucceeded",
+                  "reportingController": "kustomize-controller",
+                  "reportingInstance": "kustomize-controller-abc",
+                  "severity": "info",
+                  "timestamp": "2026-01-02T03:04:05Z"
+                }
 
-            done
-        "#]],
+                done
+            "#]],
         );
     }
 

@@ -47,13 +47,10 @@ impl ProviderType for Grafana {
 
 /// A token wins over user and password.
 fn authorized(request: HttpRequest, target: &Target) -> HttpRequest {
-    let password = target.password.as_ref();
-    match (target.token("a token"), password) {
+    match (target.token("a token"), target.login()) {
         (Ok(token), _) => request.bearer(&token),
-        (Err(_), Some(password)) if !target.username.is_empty() => {
-            request.basic(&target.username, password.expose_secret())
-        }
-        (Err(_), _) => request,
+        (Err(_), Some((user, password))) => request.basic(user, password.expose_secret()),
+        (Err(_), None) => request,
     }
 }
 

@@ -3,6 +3,8 @@
 //! Mended: a refusal, which Lark tells with status 200, is one; a card keeps to 20 KB; nobody is
 //! mentioned and no link hides its address.
 
+use std::ops::RangeInclusive;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,8 +13,9 @@ use super::part::{chat, subject, text};
 use super::{Context, Exchange, HttpRequest, ProviderError, ProviderType, Reply, Target};
 use crate::api::event::Event;
 
-/// Codes that say to come again later: two limits of frequency.
-const TRANSIENT: [i64; 2] = [9499, 11232];
+/// Codes about the settings of a bot and the form of a message; others may pass, as limits of
+/// frequency (11232) do.
+const PERMANENT: RangeInclusive<i64> = 19_000..=19_999;
 
 const LIMIT: Limit = Limit {
     total: 17_000,
@@ -82,7 +85,7 @@ fn accepted(reply: &Reply) -> Result<Exchange, ProviderError> {
     }
     Err(ProviderError::Refused {
         said: format!("{} {}", answer.code, text::cut(&answer.msg, 300)),
-        is_permanent: !TRANSIENT.contains(&answer.code),
+        is_permanent: PERMANENT.contains(&answer.code),
     })
 }
 

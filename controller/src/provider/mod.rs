@@ -257,4 +257,6 @@ pub fn find(name: &str) -> Option<&'static dyn ProviderType> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

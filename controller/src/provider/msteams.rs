@@ -56,7 +56,7 @@ fn is_connector(url: &Url) -> bool {
 }
 
 fn message_card(event: &Event) -> Value {
-    let name = subject::object_name(event);
+    let name = text::inert(&subject::object_name(event));
     let facts = facts(event).map(|(key, value)| json!({"name": key, "value": value}));
     json!({
         "@type": "MessageCard",
@@ -87,7 +87,7 @@ fn adaptive_card(event: &Event) -> Value {
     }
     let name = json!({
         "type": "TextBlock",
-        "text": subject::object_name(event),
+        "text": text::inert(&subject::object_name(event)),
         "size": "large",
         "weight": "bolder",
         "wrap": true,

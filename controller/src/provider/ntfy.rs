@@ -62,10 +62,9 @@ impl ProviderType for Ntfy {
 }
 
 fn authorized(request: HttpRequest, target: &Target) -> HttpRequest {
-    let password = target.password.as_ref();
-    match (target.token("a token"), password) {
+    match (target.token("a token"), target.login()) {
         (Ok(token), _) => request.bearer(&token),
-        (Err(_), Some(password)) => request.basic(&target.username, password.expose_secret()),
+        (Err(_), Some((user, password))) => request.basic(user, password.expose_secret()),
         (Err(_), None) => request,
     }
 }

@@ -45,12 +45,13 @@ impl ProviderType for Opsgenie {
         let key = target.token("the Opsgenie API key")?;
         let object = &event.involved_object;
         let message = format!("{}/{}", object.kind, object.name);
+        let alias = alias(event, target);
         let event = fit(event, &LIMIT);
         let mut details = event.metadata.clone();
         details.insert("severity".to_owned(), event.severity.clone());
         let body = json!({
             "message": text::cut(&message, MESSAGE),
-            "alias": alias(&event, target),
+            "alias": alias,
             "description": event.message,
             "details": details,
         });

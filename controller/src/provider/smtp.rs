@@ -9,6 +9,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::http::credentials;
 use super::part::fit::{Limit, fit};
 use super::part::{chat, mime, subject, text};
 use super::{Context, Exchange, Mail, MailSecurity, ProviderError, ProviderType, Target};
@@ -50,7 +51,7 @@ impl ProviderType for Smtp {
         let security = security(&url)?;
         let to = recipients(target)?;
         let from = sender(&url, target)?;
-        let login = login(target);
+        let login = login(&url, target);
         if login.is_some() && security == MailSecurity::Open {
             return Err(config(
                 "a password goes to no server without TLS; take tls=none out of the address",
@@ -66,13 +67,15 @@ impl ProviderType for Smtp {
             text: &body(&fit(event, &LIMIT)),
         }
         .finish();
+        let host = url.host_str().unwrap_or_default();
         let port = if security == MailSecurity::Tls {
             465
         } else {
             587
         };
         Ok(Exchange::once(Mail {
-            host: url.host_str().unwrap_or_default().to_owned(),
+            // An IPv6 address stands in brackets in a URL only.
+            host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(port),
             security,
             login,
@@ -141,10 +144,13 @@ fn sender(url: &Url, target: &Target) -> Result<String, ProviderError> {
         .ok_or_else(|| config("the sender is missing; add ?from=flux@example.com to the address"))
 }
 
-fn login(target: &Target) -> Option<(String, SecretString)> {
-    let password = target.password.as_ref()?.expose_secret().trim();
-    let is_set = !target.username.is_empty() && !password.is_empty();
-    is_set.then(|| (target.username.clone(), password.to_owned().into()))
+/// The Secret's, or what the address holds.
+fn login(url: &Url, target: &Target) -> Option<(String, SecretString)> {
+    if let Some((user, password)) = target.login() {
+        return Some((user.to_owned(), password));
+    }
+    let (user, password) = credentials(url)?;
+    Some((user, password.into()))
 }
 
 fn title(event: &Event) -> String {
@@ -234,6 +240,13 @@ mod tests {
         ] {
             assert_eq!(security(&Url::parse(address).unwrap()), Ok(want));
         }
+        let target = Target::default();
+        let (user, password) = login(
+            &Url::parse("smtps://us%40er:p%3Ass@mail.test").unwrap(),
+            &target,
+        )
+        .unwrap();
+        assert_eq!((user.as_str(), password.expose_secret()), ("us@er", "p:ss"));
         assert_eq!(
             refusal("smtp://mail.test?tls=off", "a@b"),
             "tls in the address is not none, or goes with smtps"

@@ -1,7 +1,7 @@
 //! `telegram`: a message of a bot, by the Bot API; the address is not used.
 //!
 //! Mended: a message keeps to 4,096 characters; nobody is mentioned; white space around the token
-//! is dropped.
+//! is dropped; when a limit lets the next message through is read from the answer.
 
 use secrecy::ExposeSecret;
 use serde_json::json;

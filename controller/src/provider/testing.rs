@@ -194,21 +194,6 @@ pub(super) fn converse(
     (sent, end)
 }
 
-/// The exchange of an event, not yet begun.
-pub(super) fn begin(
-    provider: &dyn ProviderType,
-    event: &Event,
-    target: &Target,
-) -> Result<Exchange, ProviderError> {
-    let alert = AlertId {
-        namespace: "apps".to_owned(),
-        name: "on-call".to_owned(),
-        uid: "6b1d7a52-0f3e-4a59-8a4b-2f8f0c8b1c11".to_owned(),
-    };
-    let context = Context::new(NOW, event, &alert, target);
-    provider.exchange(event, target, &context)
-}
-
 /// The first request of an exchange, which must be one over HTTP.
 pub(super) fn request(provider: &dyn ProviderType, event: &Event, target: &Target) -> HttpRequest {
     let step = begin(provider, event, target).unwrap().next(None);
@@ -229,6 +214,21 @@ pub(super) fn body(provider: &dyn ProviderType, event: &Event) -> (Value, usize)
 pub(super) fn refusal(provider: &dyn ProviderType, event: &Event, target: &Target) -> String {
     let end = begin(provider, event, target);
     end.map(drop).unwrap_err().to_string()
+}
+
+/// The exchange of an event, not yet begun.
+pub(super) fn begin(
+    provider: &dyn ProviderType,
+    event: &Event,
+    target: &Target,
+) -> Result<Exchange, ProviderError> {
+    let alert = AlertId {
+        namespace: "apps".to_owned(),
+        name: "on-call".to_owned(),
+        uid: "6b1d7a52-0f3e-4a59-8a4b-2f8f0c8b1c11".to_owned(),
+    };
+    let context = Context::new(NOW, event, &alert, target);
+    provider.exchange(event, target, &context)
 }
 
 fn drive<T: std::fmt::Debug + Send + 'static>(

@@ -55,7 +55,7 @@ impl ProviderType for Webex {
 
 fn markdown(event: &Event) -> String {
     let emoji = if event.is_error() { "💣" } else { "✅" };
-    let name = subject::object_name(event);
+    let name = text::inert(&subject::object_name(event));
     let lines = chat::lines(event, |key, value| {
         format!(">**{}**: {}\n", text::inert(key), text::inert(value))
     });

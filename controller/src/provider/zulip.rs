@@ -54,11 +54,8 @@ impl ProviderType for Zulip {
             ("topic", &text::cut(topic, TOPIC)),
             ("type", "stream"),
         ]);
-        let password = target.password.as_ref();
-        let password = password.map(|password| password.expose_secret().trim());
-        let password = password.unwrap_or_default();
-        if !target.username.is_empty() || !password.is_empty() {
-            request = request.basic(&target.username, password);
+        if let Some((user, password)) = target.login() {
+            request = request.basic(user, password.expose_secret());
         }
         Ok(Exchange::once(request))
     }

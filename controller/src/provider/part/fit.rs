@@ -4,7 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::text;
-use crate::api::event::Event;
+use crate::api::event::{Event, ObjectReference};
+
+/// Characters that Kubernetes allows a label and a name.
+const LABEL: usize = 63;
+const NAME: usize = 253;
+
+/// Characters of a reason and of a controller's name: those of Kubernetes' own events.
+const WORD: usize = 128;
 
 /// What a platform takes.
 #[derive(Clone, Copy)]
@@ -25,7 +32,7 @@ pub(in crate::provider) struct Limit {
     pub(in crate::provider) cost: fn(char) -> usize,
 }
 
-/// The event within the limit. Of metadata that are too many, `summary` stays and what comes first.
+/// The event within the limit, forged names too. Of metadata that are too many, `summary` stays and what comes first.
 pub(in crate::provider) fn fit(event: &Event, limit: &Limit) -> Event {
     let cost = |text: &str| text.chars().map(limit.cost).sum::<usize>();
     let summary = event.metadata.get_key_value("summary");
@@ -43,9 +50,19 @@ pub(in crate::provider) fn fit(event: &Event, limit: &Limit) -> Event {
         metadata.insert(key.into_owned(), value.into_owned());
     }
     let room = limit.message.min(limit.total - used);
+    let cut = |text: &str, limit| text::cut(text, limit).into_owned();
+    let object = &event.involved_object;
     Event {
+        involved_object: ObjectReference {
+            kind: cut(&object.kind, LABEL),
+            namespace: cut(&object.namespace, LABEL),
+            name: cut(&object.name, NAME),
+            ..object.clone()
+        },
         message: text::cut_by(&event.message, room, limit.cost).into_owned(),
+        reason: cut(&event.reason, WORD),
         metadata,
+        reporting_controller: cut(&event.reporting_controller, WORD),
         ..event.clone()
     }
 }
@@ -91,6 +108,10 @@ mod tests {
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(fitted.metadata, pairs.into());
         assert_eq!(fitted.message, format!("{}…", "m".repeat(59)));
+        let mut forged = event.clone();
+        forged.involved_object.name = "n".repeat(300);
+        let fitted_name = fit(&forged, &limit).involved_object.name;
+        assert_eq!(fitted_name, format!("{}…", "n".repeat(252)));
         let room_for_one = Limit { total: 40, ..limit };
         let fitted = fit(&event, &room_for_one);
         assert_eq!(fitted.metadata.len(), 1);
