@@ -147,7 +147,7 @@ pub struct RunArgs {
     )]
     pub trusted_proxies: Vec<Cidr>,
 
-    /// Let OIDC issuers live at link-local and cloud metadata addresses
+    /// Let OIDC issuers and providers live at link-local and cloud metadata addresses
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub allow_metadata_addresses: bool,
 

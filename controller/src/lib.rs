@@ -10,7 +10,7 @@
 //!     ▼
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
 //!
-//!  notify::server ──► notify::select (pure) ──► notify::spool ──► notify::dispatch ──► a Transport
+//!  notify::server ──► notify::select (pure) ──► notify::spool ──► notify::dispatch ──► notify::transport
 //!                                                                      │ api::event, Target
 //!                                                                      └──► provider (pure) ──► Exchange
 //! ```
@@ -36,6 +36,7 @@ pub mod mask;
 pub mod metrics;
 pub mod notify;
 pub mod objects;
+mod outbound;
 pub mod provider;
 pub mod publish;
 pub mod receiver;

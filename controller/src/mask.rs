@@ -1,7 +1,11 @@
 //! Secrets out of text: what a server answered, or a library said, may quote them. Pure.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
+use url::form_urlencoded;
 
 use crate::provider::Target;
 
@@ -46,12 +50,12 @@ impl Mask {
             words.by_ref().take(1).for_each(drop);
             words.for_each(|word| mask.add(word));
         }
+        if let Some(password) = &target.password {
+            mask.add_basic(&target.username, password.expose_secret());
+        }
         for url in [Some(&target.address), target.proxy.as_ref()] {
             mask.add_url(url.map_or("", |url| url.expose_secret()));
         }
-        // Longer ones first: one may be part of another.
-        mask.secrets
-            .sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         mask
     }
 
@@ -61,9 +65,46 @@ impl Mask {
             let lines = form.lines().filter(|line| !line.starts_with("-----"));
             for text in std::iter::once(form).chain(lines) {
                 if !text.trim().is_empty() {
-                    self.secrets.push(text.into());
+                    self.add_forms(text);
                 }
             }
+        }
+        // Longer ones first: one may be part of another.
+        self.secrets
+            .sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    }
+
+    /// A secret as it is and as it is written in headers, URLs, forms and JSON.
+    fn add_forms(&mut self, secret: &str) {
+        self.secrets.push(secret.into());
+        if secret.len() < SHORTEST {
+            return;
+        }
+        let json = serde_json::Value::from(secret).to_string();
+        let encoded = [
+            STANDARD.encode(secret),
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
+            form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+            json.trim_matches('"').to_owned(),
+        ];
+        for form in encoded.into_iter().filter(|form| form != secret) {
+            if !self
+                .secrets
+                .iter()
+                .any(|known| known.expose_secret() == form)
+            {
+                self.secrets.push(form.into());
+            }
+        }
+    }
+
+    /// What `Authorization: Basic` makes of a user and a password.
+    fn add_basic(&mut self, user: &str, password: &str) {
+        if !password.is_empty() {
+            self.add(&STANDARD.encode(format!("{user}:{password}")));
         }
     }
 
@@ -82,8 +123,18 @@ impl Mask {
         };
         self.add(text);
         self.add(url.as_str());
-        self.add(url.username());
-        self.add(url.password().unwrap_or_default());
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = decoded(url.username());
+        let password = decoded(url.password().unwrap_or_default());
+        for part in [
+            url.username(),
+            url.password().unwrap_or_default(),
+            &user,
+            &password,
+        ] {
+            self.add(part);
+        }
+        self.add_basic(&user, &password);
         let path = url.path().split('/');
         let query = url.query().unwrap_or_default().split(['&', '=']);
         for part in path.chain(query).filter(|part| part.len() >= SHORTEST_PART) {
@@ -150,6 +201,41 @@ mod tests {
             ),
             "***** ***** ***** ***** ***** ***** ***** ***** end"
         );
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_every_form_it_is_sent_in() {
+        let target = Target {
+            username: "user".to_owned(),
+            password: Some("p@ss wörd\"?".to_owned().into()),
+            proxy: Some("http://me:c%40d%20e@proxy.test/".to_owned().into()),
+            ..Target::default()
+        };
+        for form in [
+            "p@ss wörd\"?",
+            "cEBzcyB3w7ZyZCI/",
+            "cEBzcyB3w7ZyZCI_",
+            "dXNlcjpwQHNzIHfDtnJkIj8=",
+            "p%40ss%20w%C3%B6rd%22%3F",
+            "p%40ss+w%C3%B6rd%22%3F",
+            "p@ss wörd\\\"?",
+            "c@d e",
+            "c%40d%20e",
+            "bWU6Y0BkIGU=",
+        ] {
+            assert_eq!(masked(&target, &format!("no {form} here")), "no ***** here");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_learnt_later_is_masked_whole() {
+        let target = Target {
+            token: Some("abcd".to_owned().into()),
+            ..Target::default()
+        };
+        let mut mask = Mask::of(&target);
+        mask.add("abcd-efgh");
+        assert_eq!(mask.apply("abcd-efgh abcd"), "***** *****");
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub struct EventArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = go_duration)]
     pub give_up_after: Duration,
 
-    /// Alerts that are sent to one Provider at once
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=32))]
+    /// Alerts that are sent to one Provider at once; at most 16
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub provider_concurrency: u32,
 
     /// Alerts a second that are sent to one Provider; twice as many at once

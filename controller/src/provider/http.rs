@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::error::{ProviderError, RetryAfter};
@@ -78,8 +79,7 @@ impl HttpRequest {
 
     /// A request. Credentials within the URL become `Authorization: Basic`.
     pub fn new(method: Method, mut url: Url) -> Self {
-        let user = decoded(url.username());
-        let password = decoded(url.password().unwrap_or_default());
+        let credentials = credentials(&url);
         // A URL that can't hold credentials has none to take away.
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -90,10 +90,9 @@ impl HttpRequest {
             body: Vec::new(),
             success: Success::default(),
         };
-        if user.is_empty() && password.is_empty() {
-            request
-        } else {
-            request.basic(&user, &password)
+        match credentials {
+            Some((user, password)) => request.basic(&user, &password),
+            None => request,
         }
     }
 
@@ -151,6 +150,13 @@ impl HttpRequest {
     }
 }
 
+/// User and password within a URL.
+pub(super) fn credentials(url: &Url) -> Option<(String, String)> {
+    let user = decoded(url.username());
+    let password = decoded(url.password().unwrap_or_default());
+    (!user.is_empty() || !password.is_empty()).then_some((user, password))
+}
+
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text)
         .decode_utf8_lossy()
@@ -193,9 +199,25 @@ impl HttpReply {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// What Telegram and Matrix say in the body of a 429, in seconds and in milliseconds.
+    fn retry_in_body(&self) -> Option<RetryAfter> {
+        if self.status != 429 {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        let seconds = body
+            .pointer("/parameters/retry_after")
+            .and_then(Value::as_u64);
+        let milliseconds = body.get("retry_after_ms").and_then(Value::as_u64);
+        seconds
+            .or_else(|| milliseconds.map(|ms| ms.div_ceil(1000)))
+            .map(RetryAfter::Seconds)
+    }
+
     /// Whether it only says to come again later, and when.
     fn retry(&self) -> (bool, Option<RetryAfter>) {
         let after = self.header("retry-after").and_then(RetryAfter::parse);
+        let after = after.or_else(|| self.retry_in_body());
         let spent = self.header("x-ratelimit-remaining") == Some("0");
         let reset = || {
             let reset = self.header("x-ratelimit-reset")?.parse().ok()?;
@@ -304,6 +326,35 @@ mod tests {
             ),
             Some((false, Some(RetryAfter::At(9))))
         );
+    }
+
+    #[test]
+    fn a_limit_may_say_in_its_body_when_to_come_again() {
+        let after = |status, body: &str| {
+            HttpReply {
+                status,
+                headers: Vec::new(),
+                body: body.as_bytes().to_vec(),
+            }
+            .retry()
+        };
+        for (body, want) in [
+            (r#"{"ok":false,"parameters":{"retry_after":15}}"#, Some(15)),
+            (
+                r#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":2001}"#,
+                Some(3),
+            ),
+            (r#"{"retry_after_ms":"soon"}"#, None),
+            ("[]", None),
+            ("no", None),
+        ] {
+            assert_eq!(
+                after(429, body),
+                (true, want.map(RetryAfter::Seconds)),
+                "{body}"
+            );
+            assert_eq!(after(400, body), (false, None), "{body}");
+        }
     }
 
     #[test]

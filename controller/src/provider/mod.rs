@@ -30,10 +30,14 @@
 //! | `subject` | `kustomization/webapp.apps`, `kustomization/webapp`, `apply succeeded` |
 //! | `attachment` | Slack's attachments: slack, discord, rocket |
 //! | `text` | cutting and escaping |
+//! | `fit` | an event cut to what a platform takes |
+//! | `headers` | the Secret's `headers` |
+//! | `chat` | metadata line by line |
 //! | `git` | the repository's address, for forges |
 //! | `commit` | the commit hash, the state and the name of a commit status |
 //! | `comment` | marker and Markdown of a comment on a change, the change's number; its Markdown: zulip |
 //! | `github` | API address, headers, App tokens of all GitHub types |
+//! | `mime`, `protobuf` | mails; OTLP |
 //! | `oauth`, `jwt` | tokens for a service account's key; RS256 |
 //!
 //! Never put an address or a token into a [`ProviderError`]. Ids that must stay the same over
@@ -55,22 +59,49 @@ mod testing;
 mod part {
     //! What several providers share.
     pub(super) mod attachment;
+    pub(super) mod chat;
     pub(super) mod comment;
     pub(super) mod commit;
+    pub(super) mod fit;
     pub(super) mod git;
     pub(super) mod github;
+    pub(super) mod headers;
     pub(super) mod jwt;
+    pub(super) mod mime;
     pub(super) mod oauth;
+    pub(super) mod protobuf;
     pub(super) mod subject;
     pub(super) mod text;
 }
 
+mod alertmanager;
+mod azureeventhub;
+mod datadog;
+mod discord;
+mod generic;
+mod generic_hmac;
 mod github;
 mod githubpullrequestcomment;
+mod googlechat;
 mod googlepubsub;
+mod grafana;
+mod incident_io;
+mod lark;
+mod matrix;
+mod msteams;
 mod nats;
+mod ntfy;
+mod opsgenie;
+mod otel;
 mod pagerduty;
+mod rocket;
+mod sentry;
 mod slack;
+mod smtp;
+mod telegram;
+mod webex;
+mod zoom;
+mod zulip;
 
 use sha2::{Digest as _, Sha256};
 
@@ -80,7 +111,7 @@ pub use self::conversation::{
 };
 pub use self::error::{ProviderError, RetryAfter};
 pub use self::http::{HttpReply, HttpRequest, Method, Success};
-pub use self::request::{NatsAuth, NatsMessage, Reply, Request};
+pub use self::request::{Mail, MailSecurity, NatsAuth, NatsMessage, Reply, Request};
 pub use self::target::{GitHubApp, Target, Tls};
 use crate::api::event::Event;
 
@@ -187,12 +218,34 @@ impl<'a> Context<'a> {
 
 /// Every provider type, by name.
 pub static PROVIDER_TYPES: &[&dyn ProviderType] = &[
+    &alertmanager::Alertmanager,
+    &azureeventhub::AzureEventHub,
+    &datadog::DataDog,
+    &discord::Discord,
+    &generic::Generic,
+    &generic_hmac::GenericHmac,
     &github::GitHub,
     &githubpullrequestcomment::GitHubPullRequestComment,
+    &googlechat::GoogleChat,
     &googlepubsub::GooglePubSub,
+    &grafana::Grafana,
+    &incident_io::IncidentIo,
+    &lark::Lark,
+    &matrix::Matrix,
+    &msteams::MsTeams,
     &nats::Nats,
+    &ntfy::Ntfy,
+    &opsgenie::Opsgenie,
+    &otel::Otel,
     &pagerduty::PagerDuty,
+    &rocket::Rocket,
+    &sentry::Sentry,
     &slack::Slack,
+    &smtp::Smtp,
+    &telegram::Telegram,
+    &webex::Webex,
+    &zoom::Zoom,
+    &zulip::Zulip,
 ];
 
 /// The provider type of a name.
@@ -203,5 +256,7 @@ pub fn find(name: &str) -> Option<&'static dyn ProviderType> {
         .find(|provider| provider.name() == name)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,7 @@ fn post(base: &Url, path: &str, body: &Value) -> HttpRequest {
 }
 
 fn alert(event: &Event, key: &str) -> Value {
-    let mut body = json!({"routing_key": key, "dedup_key": dedup_key(event)});
+    let mut body = json!({"routing_key": key, "dedup_key": subject::incident_key(event)});
     if !event.is_error() {
         body["event_action"] = "resolve".into();
         return body;
@@ -94,17 +94,6 @@ fn payload(event: &Event) -> Value {
         payload["timestamp"] = time.to_string().into();
     }
     payload
-}
-
-/// The object's UID or, where an event has none, what else tells it from others: an incident
-/// without a key can never be resolved.
-fn dedup_key(event: &Event) -> String {
-    let object = &event.involved_object;
-    if object.uid.is_empty() {
-        text::cut(&object.to_string(), 255).into_owned()
-    } else {
-        object.uid.clone()
-    }
 }
 
 #[cfg(test)]

@@ -13,13 +13,15 @@ pub enum Request {
     Http(HttpRequest),
     /// To a NATS server.
     Nats(NatsMessage),
+    /// To a mail server.
+    Smtp(Mail),
 }
 
 impl Request {
     pub(super) fn success(&self) -> Success {
         match self {
             Self::Http(request) => request.success,
-            Self::Nats(_) => Success::default(),
+            Self::Nats(_) | Self::Smtp(_) => Success::default(),
         }
     }
 }
@@ -33,6 +35,12 @@ impl From<HttpRequest> for Request {
 impl From<NatsMessage> for Request {
     fn from(message: NatsMessage) -> Self {
         Self::Nats(message)
+    }
+}
+
+impl From<Mail> for Request {
+    fn from(mail: Mail) -> Self {
+        Self::Smtp(mail)
     }
 }
 
@@ -66,6 +74,44 @@ impl fmt::Debug for NatsMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsMessage")
             .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A mail for a server of SMTP: what its dialogue needs, and all that follows `DATA`.
+pub struct Mail {
+    /// Host name or IP address of the server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept secret.
+    pub security: MailSecurity,
+    /// User and password; there is none where the connection is open.
+    pub login: Option<(String, SecretString)>,
+    /// Sender, for `MAIL FROM`.
+    pub from: String,
+    /// Recipients, for `RCPT TO`; at least one.
+    pub to: Vec<String>,
+    /// The message by RFC 5322, in ASCII, its lines ended by CR LF; no dots are doubled yet.
+    pub message: Vec<u8>,
+}
+
+/// How a connection to a mail server is kept secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailSecurity {
+    /// TLS from the first byte.
+    Tls,
+    /// `STARTTLS`, and nothing where the server does not offer it.
+    StartTls,
+    /// Not at all.
+    Open,
+}
+
+/// Not even the recipients.
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail")
+            .field("security", &self.security)
             .finish_non_exhaustive()
     }
 }

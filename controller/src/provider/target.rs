@@ -133,6 +133,12 @@ impl Target {
             .or_else(|error| trimmed(self.password.as_ref()).ok_or(error))
     }
 
+    /// User and password, without white space around the password; `None` unless both are set.
+    pub fn login(&self) -> Option<(&str, SecretString)> {
+        let password = trimmed(self.password.as_ref())?;
+        (!self.username.is_empty()).then_some((self.username.as_str(), password))
+    }
+
     /// The channel; `what` is what the service calls it.
     ///
     /// # Errors

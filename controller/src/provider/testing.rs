@@ -7,8 +7,9 @@ use expect_test::Expect;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::part::{mime, protobuf};
 use super::{
-    AlertId, Context, Conversation, Exchange, GitHubApp, HttpReply, HttpRequest, NatsAuth,
+    AlertId, Context, Conversation, Exchange, GitHubApp, HttpReply, HttpRequest, Mail, NatsAuth,
     NatsMessage, ProviderError, ProviderType, Reply, Request, Step, Target, TokenRequest,
     TokenSource,
 };
@@ -147,6 +148,19 @@ pub(super) fn info() -> Event {
     }
 }
 
+/// More than any platform takes, of what grows when it is escaped.
+pub(super) fn huge() -> Event {
+    let pairs = (0..80).map(|n| {
+        let key = format!("key-{n:02}-{}", "k".repeat(400));
+        (key, "<&@ \"🚨\u{7}[a](b)".repeat(500))
+    });
+    Event {
+        message: "<!channel> & @everyone [a](b) \"🚨\u{7}\n".repeat(3000),
+        metadata: pairs.collect(),
+        ..error()
+    }
+}
+
 /// Compares the whole conversation about an event with a snapshot.
 pub(super) fn check(provider: &dyn ProviderType, event: Event, want: Expect) {
     check_with(provider, event, &provider.example(), want);
@@ -178,6 +192,28 @@ pub(super) fn converse(
     let end = begin(provider, event, &example.target)
         .and_then(|exchange| drive(exchange, &example.answers, &mut sent));
     (sent, end)
+}
+
+/// The first request of an exchange, which must be one over HTTP.
+pub(super) fn request(provider: &dyn ProviderType, event: &Event, target: &Target) -> HttpRequest {
+    let step = begin(provider, event, target).unwrap().next(None);
+    let Step::Send(Request::Http(request)) = step else {
+        panic!("{step:?}");
+    };
+    request
+}
+
+/// The JSON that the usual Target is sent first, and its length in bytes.
+pub(super) fn body(provider: &dyn ProviderType, event: &Event) -> (Value, usize) {
+    let request = request(provider, event, &provider.example().target);
+    let json = serde_json::from_slice(&request.body).unwrap();
+    (json, request.body.len())
+}
+
+/// Why an event can't be brought to a Target.
+pub(super) fn refusal(provider: &dyn ProviderType, event: &Event, target: &Target) -> String {
+    let end = begin(provider, event, target);
+    end.map(drop).unwrap_err().to_string()
 }
 
 /// The exchange of an event, not yet begun.
@@ -212,7 +248,7 @@ fn drive<T: std::fmt::Debug + Send + 'static>(
                     Request::Http(_) => {
                         Reply::Http(answers.next().unwrap_or_else(|| answer(200, "{}")))
                     }
-                    Request::Nats(_) => Reply::Delivered,
+                    Request::Nats(_) | Request::Smtp(_) => Reply::Delivered,
                 }
             }
             Step::Token(token) => Reply::Token(fetch(token, sent)?),
@@ -246,6 +282,7 @@ fn show(request: &Request) -> String {
     match request {
         Request::Http(request) => show_http(request),
         Request::Nats(message) => show_nats(message),
+        Request::Smtp(mail) => show_mail(mail),
     }
 }
 
@@ -262,10 +299,13 @@ fn show_http(request: &HttpRequest) -> String {
         .collect();
     headers.sort();
     out += &headers.concat();
-    if !request.body.is_empty() {
+    if headers.contains(&"content-type: application/x-protobuf\n".to_owned()) {
+        let _ = writeln!(out, "\n{}", protobuf::show(&request.body));
+    } else if !request.body.is_empty() {
         let _ = writeln!(out, "\n{}", pretty(&request.body));
     }
-    without_tokens(&(out + "\n"))
+    // What has no width shall be seen.
+    without_tokens(&(out + "\n")).replace('\u{200b}', "\\u{200b}")
 }
 
 fn show_nats(message: &NatsMessage) -> String {
@@ -285,6 +325,22 @@ fn show_nats(message: &NatsMessage) -> String {
     };
     let _ = writeln!(out, "auth: {auth}\n\n{}\n", pretty(&message.payload));
     out
+}
+
+fn show_mail(mail: &Mail) -> String {
+    let login = mail
+        .login
+        .as_ref()
+        .map(|(user, password)| format!("{user}:{}", password.expose_secret()));
+    format!(
+        "MAIL from {} to {:?} at {}:{} by {:?} as {login:?}\n\n{}\n",
+        mail.from,
+        mail.to,
+        mail.host,
+        mail.port,
+        mail.security,
+        mime::show(&mail.message)
+    )
 }
 
 /// JSON indented, everything else as it is.

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::notify::service::Service;
 use crate::notify::spool::Spool;
 use crate::notify::target::SnapshotSecrets;
-use crate::notify::transport::Nowhere;
+use crate::notify::transport::Sockets;
 use crate::notify::warn::LogWarnings;
 
 /// Takes events on `listener` and sends alerts, until `stop` turns true.
@@ -30,7 +30,7 @@ pub(super) fn start(
         spool,
         source.snapshots.clone(),
         SnapshotSecrets(source.snapshots.clone()),
-        Nowhere,
+        Sockets::new(args.allow_metadata_addresses),
         LogWarnings,
         metrics,
         stop,

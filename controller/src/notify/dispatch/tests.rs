@@ -65,7 +65,7 @@ impl Script {
 impl Transport for Script {
     async fn send(&self, request: Request, target: &Target) -> Result<Reply, TransportError> {
         let Request::Http(request) = request else {
-            return Err(TransportError::Unsupported("this wire"));
+            return Err(TransportError::Config("this wire".to_owned()));
         };
         assert!(
             request

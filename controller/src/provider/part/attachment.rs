@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use super::fit::{Limit, fit};
 use super::subject;
 use super::text;
 use crate::api::event::Event;
 
-/// Characters of an attachment's text.
-const TEXT: usize = 39_000;
+/// Characters of the name of an object or of a sender: Discord's limits, the narrowest.
+const AUTHOR: usize = 256;
+const USERNAME: usize = 80;
 
 /// What differs between those who take it.
 pub(in crate::provider) struct Style {
@@ -15,17 +17,28 @@ pub(in crate::provider) struct Style {
     pub(in crate::provider) colors: [&'static str; 2],
     /// How text is escaped.
     pub(in crate::provider) escape: fn(&str) -> String,
-    /// Characters of the message.
-    pub(in crate::provider) limit: usize,
+    /// How much there may be of it.
+    pub(in crate::provider) limit: Limit,
     /// Whether the attachment has a text for notifications.
     pub(in crate::provider) has_fallback: bool,
 }
 
+/// What Slack takes, in characters.
+pub(in crate::provider) const LIMIT: Limit = Limit {
+    total: 39_000,
+    message: 39_000,
+    pairs: 100,
+    key: 300,
+    value: 2_000,
+    markup: 0,
+    cost: |_| 1,
+};
+
 /// Slack's own style.
 pub(in crate::provider) const SLACK: Style = Style {
     colors: ["good", "danger"],
-    escape: text::slack,
-    limit: TEXT,
+    escape: text::entities,
+    limit: LIMIT,
     has_fallback: true,
 };
 
@@ -64,7 +77,8 @@ pub(in crate::provider) fn message(
     style: &Style,
 ) -> Message {
     let escape = style.escape;
-    let name = subject::object_name(event);
+    let event = fit(event, &style.limit);
+    let name = text::cut(&subject::object_name(&event), AUTHOR).into_owned();
     let first_line = event.message.lines().next().unwrap_or_default();
     let fallback = if style.has_fallback {
         escape(&text::cut(&format!("{name}: {first_line}"), 1000))
@@ -84,12 +98,12 @@ pub(in crate::provider) fn message(
     let [good, bad] = style.colors;
     Message {
         channel: channel.to_owned(),
-        username: author.to_owned(),
+        username: text::cut(author, USERNAME).into_owned(),
         attachments: [Attachment {
             fallback,
             color: if event.is_error() { bad } else { good },
             author_name: name,
-            text: escape(&text::cut(&event.message, style.limit)),
+            text: escape(&event.message),
             mrkdwn_in: ["text"],
             fields: event.metadata.iter().map(field).collect(),
         }],

@@ -1,5 +1,6 @@
 //! How messages name what an event is about.
 
+use super::text;
 use crate::api::event::Event;
 
 /// `kustomization/webapp.apps`, as most chats show it.
@@ -18,6 +19,17 @@ pub(in crate::provider) fn short_name(event: &Event) -> String {
 /// The reason in words: `HTTPServerError2` is `http server error 2`.
 pub(in crate::provider) fn reason_in_words(event: &Event) -> String {
     in_words(&event.reason)
+}
+
+/// What ties the end of an incident to its beginning: the object's UID or, where an event has none,
+/// what else tells it from others, as an incident without a key can never be resolved.
+pub(in crate::provider) fn incident_key(event: &Event) -> String {
+    let object = &event.involved_object;
+    if object.uid.is_empty() {
+        text::cut(&object.to_string(), 255).into_owned()
+    } else {
+        object.uid.clone()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

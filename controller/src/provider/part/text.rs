@@ -4,25 +4,37 @@ use std::borrow::Cow;
 
 /// At most `limit` characters; what was cut ends in `…`.
 pub(in crate::provider) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.chars().nth(limit).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut short: String = text.chars().take(limit.saturating_sub(1)).collect();
-    short.push('…');
-    Cow::Owned(short)
+    cut_by(text, limit, |_| 1)
 }
 
 /// At most `limit` bytes, as [`cut`].
 pub(in crate::provider) fn cut_bytes(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit {
-        return Cow::Borrowed(text);
-    }
-    let end = text.floor_char_boundary(limit.saturating_sub('…'.len_utf8()));
-    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+    cut_by(text, limit, char::len_utf8)
 }
 
-/// For Slack's mrkdwn: what would be a link, a mention or an entity is text.
-pub(in crate::provider) fn slack(text: &str) -> String {
+/// As much as costs `limit`, by what one character costs.
+pub(in crate::provider) fn cut_by(
+    text: &str,
+    limit: usize,
+    cost: impl Fn(char) -> usize,
+) -> Cow<'_, str> {
+    let room = limit.saturating_sub(cost('…'));
+    let (mut used, mut end) = (0, 0);
+    for (at, c) in text.char_indices() {
+        if used <= room {
+            end = at;
+        }
+        used += cost(c);
+        if used > limit {
+            return Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()));
+        }
+    }
+    Cow::Borrowed(text)
+}
+
+/// `&`, `<` and `>` as entities: for Slack's mrkdwn, where they make links and mentions, and for
+/// HTML.
+pub(in crate::provider) fn entities(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -30,14 +42,23 @@ pub(in crate::provider) fn slack(text: &str) -> String {
 
 /// For the Markdown of forges: no HTML, so no comment of a marker either, and nobody is mentioned.
 pub(in crate::provider) fn markdown(text: &str) -> String {
+    quiet(&text.replace('&', "&amp;").replace('<', "&lt;"))
+}
+
+/// For the Markdown of chats, whose escapes differ: a character without width keeps mentions,
+/// tags and links that show another address from being any. Emphasis stays.
+pub(in crate::provider) fn inert(text: &str) -> String {
+    quiet(&text.replace('<', "<\u{200b}").replace("](", "]\u{200b}("))
+}
+
+/// Nobody is mentioned.
+pub(in crate::provider) fn quiet(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
     for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '@' if !before.is_alphanumeric() => out.push_str("@\u{200b}"),
-            other => out.push(other),
+        out.push(c);
+        if c == '@' && !before.is_alphanumeric() {
+            out.push('\u{200b}');
         }
         before = c;
     }
@@ -56,14 +77,19 @@ mod tests {
         assert_eq!(cut_bytes("héllo", 5), "h…");
         assert_eq!(cut_bytes("🚨🚨", 7), "🚨…");
         assert_eq!(cut("", 0), "");
+        assert_eq!(cut_by("🚨🚨🚨", 5, char::len_utf16), "🚨🚨…");
     }
 
     #[test]
     fn what_a_reader_would_interpret_is_text() {
-        assert_eq!(slack("<!channel> & a"), "&lt;!channel&gt; &amp; a");
+        assert_eq!(entities("<!channel> & a"), "&lt;!channel&gt; &amp; a");
         assert_eq!(
             markdown("<!-- x --> @team main@sha1:a &lt;"),
             "&lt;!-- x --> @\u{200b}team main@sha1:a &amp;lt;"
+        );
+        assert_eq!(
+            inert("<at id=all></at> @here a@b [x](https://y) f(z)"),
+            "<\u{200b}at id=all><\u{200b}/at> @\u{200b}here a@b [x]\u{200b}(https://y) f(z)"
         );
     }
 }
