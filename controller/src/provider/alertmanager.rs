@@ -297,7 +297,11 @@ mod tests {
     fn where_alerts_are_resolved_an_info_ends_the_alert_of_its_object() {
         let mut example = Alertmanager.example();
         example.target.resolve = true;
-        check_with(&Alertmanager, testing::info(), &example, expect![[r#"
+        check_with(
+            &Alertmanager,
+            testing::info(),
+            &example,
+            expect![[r#"
             POST https://provider.test/hook/hush-address
             authorization: Bearer hush-token
             content-type: application/json
@@ -327,7 +331,8 @@ mod tests {
             ]
 
             done
-        "#]]);
+        "#]],
+        );
         assert_eq!(
             lasting_labels(&testing::error()),
             lasting_labels(&testing::info())

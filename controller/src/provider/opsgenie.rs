@@ -188,7 +188,11 @@ mod tests {
         let error = testing::request(&Opsgenie, &testing::error(), &example.target);
         let error: serde_json::Value = serde_json::from_slice(&error.body).unwrap();
         assert_eq!(error["alias"], alias(&testing::info(), &example.target));
-        check_with(&Opsgenie, testing::info(), &example, expect![[r#"
+        check_with(
+            &Opsgenie,
+            testing::info(),
+            &example,
+            expect![[r#"
             POST https://opsgenie.test/v2/alerts/b545950a6baba94cfb9a7ca18e566e1748cb8443c0ffc3af43df0fb35f673ec5/close?identifierType=alias
             authorization: GenieKey hush-token
             content-type: application/json
@@ -198,7 +202,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
         let mut progress = testing::info();
         progress.reason = "Progressing".to_owned();
         let (requests, end) = testing::converse(&Opsgenie, &progress, &example);
