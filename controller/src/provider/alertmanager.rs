@@ -2,14 +2,15 @@
 //!
 //! Mended: `endsAt` of the year 1 is not sent; where an Alertmanager refuses names of labels that
 //! Prometheus did not know before UTF-8 (`oci-digest`), they are sent again as `oci_digest`. Infos
-//! still fire too: their labels hold reason and severity, so they are not the alert they would end.
+//! fire too, as with nc: their labels hold reason and severity, so they are not the alert that they
+//! end. With [`Target::resolve`] labels hold nothing that changes, and an info ends the alert.
 
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use url::Url;
 
+use super::part::commit;
 use super::{Context, Exchange, HttpRequest, ProviderError, ProviderType, Target};
-use crate::api::event::Event;
+use crate::api::event::{Event, Timestamp};
 
 /// Alertmanager.
 pub(super) struct Alertmanager;
@@ -23,16 +24,28 @@ impl ProviderType for Alertmanager {
         &self,
         event: &Event,
         target: &Target,
-        _: &Context<'_>,
+        context: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
         let url = target.url()?;
-        let labels = labels(event);
+        let (alert, labels) = if target.resolve {
+            if commit::is_progress(event) {
+                return Ok(Exchange::nothing());
+            }
+            (lasting_alert(event, context), lasting_labels(event))
+        } else {
+            (alert(event), labels(event))
+        };
+        let send = |labels: &Labels| {
+            let mut alert = alert.clone();
+            alert["labels"] = labels.clone().into();
+            authorized(HttpRequest::post(url.clone()), target).json(&[alert])
+        };
         let plain = with_plain_names(&labels);
-        let request = request(&url, target, event, &labels);
+        let request = send(&labels);
         if plain == labels {
             return Ok(Exchange::once(request));
         }
-        let again = self::request(&url, target, event, &plain);
+        let again = send(&plain);
         Ok(Exchange::ask(request.also(&[400]), |reply| {
             Ok(if reply.status() == Some(400) {
                 Exchange::once(again)
@@ -43,18 +56,61 @@ impl ProviderType for Alertmanager {
     }
 }
 
+/// Metadata of revisions.
+const CHANGING: [&str; 8] = [
+    "app-version",
+    "change_request",
+    "commit",
+    "oci-digest",
+    "oci-revision",
+    "originRevision",
+    "revision",
+    "summary",
+];
+
 type Labels = Map<String, Value>;
 
-fn request(url: &Url, target: &Target, event: &Event, labels: &Labels) -> HttpRequest {
+/// The alert of an event, but for its labels.
+fn alert(event: &Event) -> Value {
     let mut annotations = json!({"message": event.message});
     if let Some(summary) = event.metadata.get("summary") {
         annotations["summary"] = summary.as_str().into();
     }
-    let mut alert = json!({"status": "firing", "labels": labels, "annotations": annotations});
+    let mut alert = json!({"status": "firing", "annotations": annotations});
     if let Some(time) = event.timestamp {
         alert["startsAt"] = time.to_string().into();
     }
-    authorized(HttpRequest::post(url.clone()), target).json(&[alert])
+    alert
+}
+
+/// The alert of an object, but for its labels: what changes is annotated.
+fn lasting_alert(event: &Event, context: &Context<'_>) -> Value {
+    let mut alert = alert(event);
+    alert["annotations"]["reason"] = event.reason.as_str().into();
+    for (key, value) in event.metadata.iter().filter(|(key, _)| changes(key)) {
+        alert["annotations"][key.replace('-', "_")] = value.as_str().into();
+    }
+    if !event.is_error() {
+        let now = Timestamp::from_unix(i64::try_from(context.now).unwrap_or_default());
+        alert["status"] = "resolved".into();
+        alert["endsAt"] = event.timestamp.unwrap_or(now).to_string().into();
+    }
+    alert
+}
+
+/// The labels of an object's alert.
+fn lasting_labels(event: &Event) -> Labels {
+    let mut labels = labels(event);
+    labels.retain(|key, _| !changes(key) && key != "reason");
+    let name = format!("Flux{}", event.involved_object.kind);
+    labels.insert("alertname".to_owned(), name.into());
+    labels.insert("severity".to_owned(), "error".into());
+    labels
+}
+
+/// Whether the value of a metadata key is another with the next revision.
+fn changes(key: &str) -> bool {
+    CHANGING.contains(&key)
 }
 
 /// User and password win over a token.
@@ -235,6 +291,62 @@ mod tests {
         let (requests, end) =
             testing::converse(&Alertmanager, &event, &Example::answering([(200, "")]));
         assert_eq!((requests.len(), end), (1, Ok(())));
+    }
+
+    #[test]
+    fn where_alerts_are_resolved_an_info_ends_the_alert_of_its_object() {
+        let mut example = Alertmanager.example();
+        example.target.resolve = true;
+        check_with(
+            &Alertmanager,
+            testing::info(),
+            &example,
+            expect![[r#"
+            POST https://provider.test/hook/hush-address
+            authorization: Bearer hush-token
+            content-type: application/json
+
+            [
+              {
+                "annotations": {
+                  "change_request": "7",
+                  "message": "Reconciliation finished",
+                  "reason": "ReconciliationSucceeded",
+                  "revision": "main@sha1:5394cb7f48332b2de7c17dd8b8384bbc84b7e738",
+                  "summary": "prod impacted"
+                },
+                "endsAt": "2026-01-02T03:04:05Z",
+                "labels": {
+                  "alertname": "FluxKustomization",
+                  "cluster": "prod",
+                  "kind": "Kustomization",
+                  "name": "webapp",
+                  "namespace": "apps",
+                  "reportingcontroller": "kustomize-controller",
+                  "severity": "error"
+                },
+                "startsAt": "2026-01-02T03:04:05Z",
+                "status": "resolved"
+              }
+            ]
+
+            done
+        "#]],
+        );
+        assert_eq!(
+            lasting_labels(&testing::error()),
+            lasting_labels(&testing::info())
+        );
+        let error = testing::request(&Alertmanager, &testing::error(), &example.target);
+        let error: Value = serde_json::from_slice(&error.body).unwrap();
+        assert_eq!(
+            (&error[0]["status"], error[0].get("endsAt")),
+            (&"firing".into(), None)
+        );
+        let mut progress = testing::info();
+        progress.reason = "Progressing".to_owned();
+        let (requests, end) = testing::converse(&Alertmanager, &progress, &example);
+        assert_eq!((requests.len(), end), (0, Ok(())));
     }
 
     #[test]

@@ -275,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_wins_over_a_service_account() {
+        let mut target = AzureEventHub.example().target;
+        target.service_account = Some("default".to_owned());
+        let request = testing::request(&AzureEventHub, &testing::info(), &target);
+        let (_, value) = &request.headers[1];
+        assert!(value.expose_secret().starts_with("SharedAccessSignature "));
+    }
+
+    #[test]
     fn a_jwt_is_a_bearer() {
         let mut target = AzureEventHub.example().target;
         target.address = "flux".to_owned().into();

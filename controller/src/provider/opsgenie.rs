@@ -1,15 +1,18 @@
 //! `opsgenie`: an alert, whose alias is nc's: attempts, and what repeats itself, are one alert.
 //!
 //! Mended: texts keep to Opsgenie's limits (message 130 characters, description 15,000, details
-//! 8,000). An info still makes an alert of its own: its alias, which holds the reason and must not
-//! change, is not that of the error which it ends, so there is nothing to close by it.
+//! 8,000). An info makes an alert of its own, as with nc: its alias holds the reason, so it is not
+//! that of the error which it ends. With [`Target::resolve`] the alias does not, and an info closes
+//! the alert.
 
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::part::fit::{Limit, fit};
-use super::part::text;
+use super::part::git::below;
+use super::part::{commit, text};
 use super::{Context, Exchange, HttpRequest, ProviderError, ProviderType, Target};
 use crate::api::event::Event;
 
@@ -43,9 +46,13 @@ impl ProviderType for Opsgenie {
     ) -> Result<Exchange, ProviderError> {
         let url = target.url()?;
         let key = target.token("the Opsgenie API key")?;
+        let key = format!("GenieKey {}", key.expose_secret());
+        let alias = alias(event, target);
+        if target.resolve && !event.is_error() {
+            return close(event, &url, &alias, &key);
+        }
         let object = &event.involved_object;
         let message = format!("{}/{}", object.kind, object.name);
-        let alias = alias(event, target);
         let event = fit(event, &LIMIT);
         let mut details = event.metadata.clone();
         details.insert("severity".to_owned(), event.severity.clone());
@@ -55,7 +62,6 @@ impl ProviderType for Opsgenie {
             "description": event.message,
             "details": details,
         });
-        let key = format!("GenieKey {}", key.expose_secret());
         Ok(Exchange::once(
             HttpRequest::post(url)
                 .header("Authorization", key)
@@ -64,8 +70,27 @@ impl ProviderType for Opsgenie {
     }
 }
 
+/// Closes the alert of an object, if there is one.
+fn close(event: &Event, alerts: &Url, alias: &str, key: &str) -> Result<Exchange, ProviderError> {
+    if commit::is_progress(event) {
+        return Ok(Exchange::nothing());
+    }
+    let mut url = below(alerts, [alias, "close"])?;
+    url.query_pairs_mut().append_pair("identifierType", "alias");
+    let note = text::cut(&event.message, LIMIT.message);
+    Ok(Exchange::once(
+        HttpRequest::post(url)
+            .header("Authorization", key.to_owned())
+            .json(&json!({"note": note}))
+            .also(&[404]),
+    ))
+}
+
 fn alias(event: &Event, target: &Target) -> String {
-    let text = format!("{}/{}/{}", target.uid, event.involved_object, event.reason);
+    let mut text = format!("{}/{}", target.uid, event.involved_object);
+    if !target.resolve {
+        text = format!("{text}/{}", event.reason);
+    }
     hex::encode(Sha256::digest(text))
 }
 
@@ -74,7 +99,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::provider::testing::{self, check};
+    use crate::provider::testing::{self, check, check_with};
 
     #[test]
     fn an_error_is_an_alert() {
@@ -153,6 +178,36 @@ mod tests {
         ] {
             assert_ne!(other, first);
         }
+    }
+
+    #[test]
+    fn where_alerts_are_resolved_an_info_closes_the_alert_of_its_object() {
+        let mut example = Opsgenie.example();
+        example.target.resolve = true;
+        example.target.address = "https://opsgenie.test/v2/alerts".to_owned().into();
+        let error = testing::request(&Opsgenie, &testing::error(), &example.target);
+        let error: serde_json::Value = serde_json::from_slice(&error.body).unwrap();
+        assert_eq!(error["alias"], alias(&testing::info(), &example.target));
+        check_with(
+            &Opsgenie,
+            testing::info(),
+            &example,
+            expect![[r#"
+            POST https://opsgenie.test/v2/alerts/b545950a6baba94cfb9a7ca18e566e1748cb8443c0ffc3af43df0fb35f673ec5/close?identifierType=alias
+            authorization: GenieKey hush-token
+            content-type: application/json
+
+            {
+              "note": "Reconciliation finished"
+            }
+
+            done
+        "#]],
+        );
+        let mut progress = testing::info();
+        progress.reason = "Progressing".to_owned();
+        let (requests, end) = testing::converse(&Opsgenie, &progress, &example);
+        assert_eq!((requests.len(), end), (0, Ok(())));
     }
 
     #[test]

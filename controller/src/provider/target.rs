@@ -41,6 +41,9 @@ pub struct Target {
     pub service_account: Option<String>,
     /// The name of a commit status: of `spec.commitStatusExpr`, or `None` for the usual one.
     pub commit_status: Option<String>,
+    /// For opsgenie and alertmanager, which otherwise know one alert for each reason: whether an
+    /// object has one alert, which an info ends. `hookgate.dev/resolve: "true"`.
+    pub resolve: bool,
     /// For the driver: a proxy's URL with its credentials.
     pub proxy: Option<SecretString>,
     /// For the driver: certificates.
@@ -90,6 +93,7 @@ impl Default for Target {
             github_app: None,
             service_account: None,
             commit_status: None,
+            resolve: false,
             proxy: None,
             tls: None,
             timeout: DEFAULT_TIMEOUT,
