@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::part::commit::{self, Commit, State};
 use super::part::github::{Api, authorized, signed};
-use super::part::{subject, text};
 use super::{Context, Exchange, HttpRequest, ProviderError, ProviderType, Takes, Target};
 use crate::api::event::Event;
 #[cfg(test)]
@@ -40,23 +39,17 @@ impl ProviderType for GitHub {
         target: &Target,
         context: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        if commit::is_progress(event) {
+        let Some((commit, state)) = commit::sha1_state(event)? else {
             return Ok(Exchange::nothing());
-        }
-        let commit = Commit::of(event)?;
-        if commit.is_sha256() {
-            // GitHub has no such commits: it is the digest of an artifact.
-            return Ok(Exchange::nothing());
-        }
-        let state = match State::of(event)? {
+        };
+        let state = match state {
             State::Success => "success",
             State::Failure => "failure",
         };
-        let words = subject::reason_in_words(event);
         let status = Status {
             state: state.to_owned(),
-            description: Some(text::cut(&words, DESCRIPTION).into_owned()),
-            context: commit::status_name(event, target),
+            description: Some(commit::description(event, DESCRIPTION)),
+            context: commit::status_name(event, target)?,
         };
         let api = Api::of(target)?;
         authorized(target, context.now, move |token| {

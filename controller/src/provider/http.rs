@@ -78,8 +78,7 @@ impl HttpRequest {
 
     /// A request. Credentials within the URL become `Authorization: Basic`.
     pub fn new(method: Method, mut url: Url) -> Self {
-        let user = decoded(url.username());
-        let password = decoded(url.password().unwrap_or_default());
+        let credentials = credentials(&url);
         // A URL that can't hold credentials has none to take away.
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -90,10 +89,9 @@ impl HttpRequest {
             body: Vec::new(),
             success: Success::default(),
         };
-        if user.is_empty() && password.is_empty() {
-            request
-        } else {
-            request.basic(&user, &password)
+        match credentials {
+            Some((user, password)) => request.basic(&user, &password),
+            None => request,
         }
     }
 
@@ -149,6 +147,13 @@ impl HttpRequest {
         self.success.except = statuses;
         self
     }
+}
+
+/// User and password within a URL.
+pub(super) fn credentials(url: &Url) -> Option<(String, String)> {
+    let user = decoded(url.username());
+    let password = decoded(url.password().unwrap_or_default());
+    (!user.is_empty() || !password.is_empty()).then_some((user, password))
 }
 
 fn decoded(text: &str) -> String {

@@ -33,7 +33,8 @@
 //! | `git` | the repository's address, for forges |
 //! | `commit` | the commit hash, the state and the name of a commit status |
 //! | `comment` | marker and Markdown of a comment on a change, the change's number; its Markdown: zulip |
-//! | `github` | API address, headers, App tokens of all GitHub types |
+//! | `thread` | the way to the own comment among others', and its change |
+//! | `github`, `gitlab`, `gitea` | API address and headers of all their types; App tokens of GitHub |
 //! | `oauth`, `jwt` | tokens for a service account's key; RS256 |
 //!
 //! Never put an address or a token into a [`ProviderError`]. Ids that must stay the same over
@@ -58,15 +59,26 @@ mod part {
     pub(super) mod comment;
     pub(super) mod commit;
     pub(super) mod git;
+    pub(super) mod gitea;
     pub(super) mod github;
+    pub(super) mod gitlab;
     pub(super) mod jwt;
     pub(super) mod oauth;
     pub(super) mod subject;
     pub(super) mod text;
+    pub(super) mod thread;
 }
 
+mod azuredevops;
+mod bitbucket;
+mod bitbucketserver;
+mod gitea;
+mod giteapullrequestcomment;
 mod github;
+mod githubdispatch;
 mod githubpullrequestcomment;
+mod gitlab;
+mod gitlabmergerequestcomment;
 mod googlepubsub;
 mod nats;
 mod pagerduty;
@@ -187,8 +199,16 @@ impl<'a> Context<'a> {
 
 /// Every provider type, by name.
 pub static PROVIDER_TYPES: &[&dyn ProviderType] = &[
+    &azuredevops::AzureDevOps,
+    &bitbucket::Bitbucket,
+    &bitbucketserver::BitbucketServer,
+    &gitea::Gitea,
+    &giteapullrequestcomment::GiteaPullRequestComment,
     &github::GitHub,
+    &githubdispatch::GitHubDispatch,
     &githubpullrequestcomment::GitHubPullRequestComment,
+    &gitlab::GitLab,
+    &gitlabmergerequestcomment::GitLabMergeRequestComment,
     &googlepubsub::GooglePubSub,
     &nats::Nats,
     &pagerduty::PagerDuty,

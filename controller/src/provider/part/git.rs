@@ -1,5 +1,6 @@
 //! Addresses of git repositories.
 
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -39,7 +40,8 @@ impl Repository {
         };
         let mut host = Url::parse(&spelled).ok()?;
         let path = host.path().trim_matches('/');
-        let id = path.strip_suffix(".git").unwrap_or(path).to_owned();
+        let id = path.strip_suffix(".git").unwrap_or(path);
+        let id = percent_decode_str(id).decode_utf8().ok()?.into_owned();
         host.set_username("").ok()?;
         host.set_password(None).ok()?;
         host.set_path("");
@@ -115,6 +117,11 @@ mod tests {
                 "http://u:p@host.test:80/foo/bar/",
                 "http://host.test/",
                 "foo/bar",
+            ),
+            (
+                "https://host.test/my%20team/bar",
+                "https://host.test/",
+                "my team/bar",
             ),
         ] {
             let found = Repository::parse(address).unwrap();
