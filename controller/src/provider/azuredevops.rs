@@ -259,7 +259,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_where_there_is_none() {
-        check(&AzureDevOps, testing::error(), expect![[r#"
+        check(
+            &AzureDevOps,
+            testing::error(),
+            expect![[r#"
             GET https://dev.azure.com/Acme/shop/_apis/git/repositories/web/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?latestOnly=true
             accept: application/json;api-version=6.0
             authorization: Basic Omh1c2gtdG9rZW4=
@@ -283,7 +286,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -295,7 +299,11 @@ mod tests {
         event.metadata.remove("summary");
         let origin = format!("main@sha1:{}", "b".repeat(40));
         event.metadata.insert("originRevision".to_owned(), origin);
-        check_with(&AzureDevOps, event, &example, expect![[r#"
+        check_with(
+            &AzureDevOps,
+            event,
+            &example,
+            expect![[r#"
             token:
             Identity { provider: Azure, service_account: Some("notifier"), namespace: "apps", scope: "499b84ac-1321-427f-aa17-267ca6975798/.default" }
 
@@ -322,7 +330,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

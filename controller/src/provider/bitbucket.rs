@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_where_there_is_none() {
-        check(&Bitbucket, testing::error(), expect![[r#"
+        check(
+            &Bitbucket,
+            testing::error(),
+            expect![[r#"
             GET https://api.bitbucket.org/2.0/repositories/acme/web/commit/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses/build/4abc3ba6f171924ecece234c03192982da12888b
             accept: application/json
             authorization: Basic Zmx1eDpodXNoOnBhc3N3b3Jk
@@ -156,7 +159,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

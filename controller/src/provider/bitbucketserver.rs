@@ -207,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_where_there_is_none() {
-        check(&BitbucketServer, testing::error(), expect![[r#"
+        check(
+            &BitbucketServer,
+            testing::error(),
+            expect![[r#"
             GET https://example.com:7990/rest/api/latest/projects/proj/repos/repo/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/builds?key=4abc3ba6f171924ecece234c03192982da12888b
             accept: application/json
             authorization: Bearer hush-token
@@ -230,7 +233,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -241,7 +245,11 @@ mod tests {
         example.target.token = None;
         example.target.username = "jane".to_owned();
         example.target.password = Some("hush".to_owned().into());
-        check_with(&BitbucketServer, testing::info(), &example, expect![[r#"
+        check_with(
+            &BitbucketServer,
+            testing::info(),
+            &example,
+            expect![[r#"
             GET http://example.com/scm/git/rest/api/latest/projects/~jane/repos/my%20repo/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/builds?key=4abc3ba6f171924ecece234c03192982da12888b
             accept: application/json
             authorization: Basic amFuZTpodXNo
@@ -264,7 +272,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_where_there_is_none() {
-        check(&Gitea, testing::error(), expect![[r#"
+        check(
+            &Gitea,
+            testing::error(),
+            expect![[r#"
             GET https://gitea.test/api/v1/repos/acme/web/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?limit=50&page=1
             accept: application/json
             authorization: token hush-token
@@ -198,7 +201,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -207,7 +211,10 @@ mod tests {
         event.reason = "Progressing".to_owned();
         let origin = format!("main@sha1:{}", "b".repeat(40));
         event.metadata.insert("originRevision".to_owned(), origin);
-        check(&Gitea, event, expect![[r#"
+        check(
+            &Gitea,
+            event,
+            expect![[r#"
             GET https://gitea.test/api/v1/repos/acme/web/commits/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/statuses?limit=50&page=1
             accept: application/json
             authorization: token hush-token
@@ -225,7 +232,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -267,7 +275,11 @@ mod tests {
     fn a_sha256_commit_has_a_status() {
         let mut example = Gitea.example();
         example.answers.insert(0, testing::answer(200, "{}"));
-        check_with(&Gitea, of_sha256(), &example, expect![[r#"
+        check_with(
+            &Gitea,
+            of_sha256(),
+            &example,
+            expect![[r#"
             GET https://gitea.test/api/v1/repos/acme/web/git/commits/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
             accept: application/json
             authorization: token hush-token
@@ -289,7 +301,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

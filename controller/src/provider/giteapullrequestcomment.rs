@@ -110,7 +110,10 @@ mod tests {
 
     #[test]
     fn a_comment_is_made_where_there_is_none() {
-        check(&GiteaPullRequestComment, testing::error(), expect![[r#"
+        check(
+            &GiteaPullRequestComment,
+            testing::error(),
+            expect![[r#"
             GET https://gitea.test/api/v1/user
             accept: application/json
             authorization: token hush-token
@@ -129,7 +132,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn the_event_is_the_payload() {
-        check(&GitHubDispatch, testing::error(), expect![[r#"
+        check(
+            &GitHubDispatch,
+            testing::error(),
+            expect![[r#"
             POST https://api.github.com/repos/acme/web/dispatches
             accept: application/vnd.github+json
             authorization: Bearer hush-token
@@ -112,7 +115,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -123,7 +127,11 @@ mod tests {
         example.target.password = Some("hush-password".to_owned().into());
         let mut event = testing::info();
         event.reason = "Progressing".to_owned();
-        check_with(&GitHubDispatch, event, &example, expect![[r#"
+        check_with(
+            &GitHubDispatch,
+            event,
+            &example,
+            expect![[r#"
             POST https://ghe.test/api/v3/repos/acme/web/dispatches
             accept: application/vnd.github+json
             authorization: Bearer hush-password
@@ -157,7 +165,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_status_is_posted_to_a_project_in_a_subgroup() {
-        check(&GitLab, testing::error(), expect![[r#"
+        check(
+            &GitLab,
+            testing::error(),
+            expect![[r#"
             GET https://gitlab.com/api/v4/projects/acme%2Fshop%2Fweb/repository/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?name=kustomization%2Fwebapp%2F0c9c2e41&per_page=100
             accept: application/json
             private-token: hush-token
@@ -171,7 +174,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -180,7 +184,11 @@ mod tests {
         example.target.address = "https://gitlab.test:8443/1234".to_owned().into();
         example.target.token = None;
         example.target.password = Some("hush-password\n".to_owned().into());
-        check_with(&GitLab, testing::info(), &example, expect![[r#"
+        check_with(
+            &GitLab,
+            testing::info(),
+            &example,
+            expect![[r#"
             GET https://gitlab.test:8443/api/v4/projects/1234/repository/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?name=kustomization%2Fwebapp%2F0c9c2e41&per_page=100
             accept: application/json
             private-token: hush-password
@@ -197,7 +205,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

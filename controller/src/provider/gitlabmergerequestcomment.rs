@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_note_is_made_where_there_is_none() {
-        check(&GitLabMergeRequestComment, testing::error(), expect![[r#"
+        check(
+            &GitLabMergeRequestComment,
+            testing::error(),
+            expect![[r#"
             GET https://gitlab.com/api/v4/user
             accept: application/json
             private-token: hush-token
@@ -138,7 +141,8 @@ mod tests {
             }
 
             done
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

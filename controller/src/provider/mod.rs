@@ -45,9 +45,11 @@
 //! need to know of it (a channel of a certain form, the replies to a conversation) is its
 //! `example`, a method of the trait for tests only.
 
+mod commit_status;
 mod conversation;
 mod error;
 mod http;
+pub mod identity;
 mod request;
 mod target;
 #[cfg(test)]
@@ -86,6 +88,7 @@ mod slack;
 
 use sha2::{Digest as _, Sha256};
 
+pub use self::commit_status::CommitStatusExpr;
 pub use self::conversation::{
     Conversation, Exchange, Identity, IdentityProvider, MAX_REQUESTS, Step, Token, TokenRequest,
     TokenSource,

@@ -39,7 +39,8 @@ pub struct Target {
     pub github_app: Option<GitHubApp>,
     /// `spec.serviceAccountName`, or the default one.
     pub service_account: Option<String>,
-    /// The name of a commit status: of `spec.commitStatusExpr`, or `None` for the usual one.
+    /// The name of a commit status: by [`CommitStatusExpr`](super::CommitStatusExpr), or `None` for
+    /// the usual one.
     pub commit_status: Option<String>,
     /// For the driver: a proxy's URL with its credentials.
     pub proxy: Option<SecretString>,

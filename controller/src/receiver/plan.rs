@@ -151,6 +151,7 @@ fn validated(receiver: &Receiver, defaults: &Defaults) -> Result<Parts, Failure>
         claims: spec.r#type == "generic-oidc",
         vars: false,
         objects: true,
+        alerts: false,
     };
     let compile = |source: &String| Expression::filter(source, &declared);
     let resource_filter = spec
