@@ -337,8 +337,10 @@ mod tests {
     #[test]
     fn addresses_of_every_kind_are_understood() {
         let place = |address: &str| {
-            let mut target = Target::default();
-            target.address = address.to_owned().into();
+            let target = Target {
+                address: address.to_owned().into(),
+                ..Target::default()
+            };
             place(&Repository::of(&target)?)
         };
         for (address, base, project, name) in [

@@ -267,4 +267,19 @@ mod tests {
             "#]],
         );
     }
+
+    #[test]
+    fn a_token_wins_over_an_app_and_names_its_user() {
+        let mut example = GitHubPullRequestComment.example();
+        example.target.github_app = Some(testing::app());
+        let (requests, end) =
+            testing::converse(&GitHubPullRequestComment, &testing::info(), &example);
+        assert_eq!((requests.len(), end), (3, Ok(())));
+        assert!(requests[0].starts_with("GET https://api.github.com/user\n"));
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.contains("Bearer hush-token\n"))
+        );
+    }
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  annotations ──► Federation ──► audience() ──► a ServiceAccount's token ──► exchange() ──► Token
-//!  no ServiceAccount ──► own_token(): the metadata server's answer for the machine's identity
+//!  no ServiceAccount ──► machine::own_token() ──► Token
 //! ```
 //!
 //! The driver gets the ServiceAccount and its token from the API server; where the controller runs
-//! on GKE, [`gke_cluster`] says which cluster it is.
+//! on GKE, [`machine::gke_cluster`](super::machine::gke_cluster) says which cluster it is.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,10 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::conversation::{Conversation, Identity, IdentityProvider, Token};
+use super::conversation::{Conversation, IdentityProvider, Token};
 use super::error::ProviderError;
 use super::http::HttpRequest;
+use super::machine::GkeCluster;
 use super::part::git::below;
 use super::part::oauth;
 use super::request::Reply;
@@ -26,14 +27,8 @@ use super::request::Reply;
 /// Where Azure gives tokens, unless `AZURE_AUTHORITY_HOST` says otherwise.
 const AZURE_AUTHORITY: &str = "https://login.microsoftonline.com/";
 
-/// Where a virtual machine of Azure asks for its own token.
-const AZURE_METADATA: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
-
 const GOOGLE_STS: &str = "https://sts.googleapis.com/v1/token";
 const GOOGLE_IAM: &str = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts";
-
-/// Where a virtual machine of Google asks about itself.
-const GOOGLE_METADATA: &str = "http://metadata.google.internal/computeMetadata/v1/";
 
 /// What a token is for that only serves to get another.
 const GOOGLE_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -57,17 +52,6 @@ pub enum Federation {
         /// The account to be, if not the ServiceAccount itself.
         email: Option<String>,
     },
-}
-
-/// A cluster of Google's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GkeCluster {
-    /// Its project.
-    pub project: String,
-    /// Its region or zone.
-    pub location: String,
-    /// Its name.
-    pub name: String,
 }
 
 impl Federation {
@@ -134,7 +118,7 @@ impl Federation {
     }
 
     /// Exchanges the ServiceAccount's token. `authority` is Azure's authority host, if another
-    /// than the usual; `scope` is [`Identity::scope`].
+    /// than the usual; `scope` is [`Identity::scope`](super::Identity::scope).
     ///
     /// # Errors
     /// [`ProviderError::Config`] where the authority has no path.
@@ -183,80 +167,6 @@ impl Federation {
     }
 }
 
-impl GkeCluster {
-    /// The audience of a ServiceAccount's token, and the pool that every cluster has.
-    fn pool(&self) -> (String, String) {
-        let Self {
-            project,
-            location,
-            name,
-        } = self;
-        let audience = format!("{project}.svc.id.goog");
-        let pool = format!(
-            "identitynamespace:{audience}:https://container.googleapis.com/v1/projects/{project}\
-             /locations/{location}/clusters/{name}"
-        );
-        (audience, pool)
-    }
-}
-
-/// Asks the metadata server which cluster of GKE this is.
-///
-/// # Errors
-/// None but a fault of this program.
-pub fn gke_cluster() -> Result<Conversation<GkeCluster>, ProviderError> {
-    let ask = |segments: &[&str]| google_metadata_url(segments).map(google_metadata);
-    let project = ask(&["project", "project-id"])?;
-    let location = ask(&["instance", "attributes", "cluster-location"])?;
-    let name = ask(&["instance", "attributes", "cluster-name"])?;
-    Ok(Conversation::ask(project, move |reply| {
-        let project = word(reply)?;
-        Ok(Conversation::ask(location, move |reply| {
-            let location = word(reply)?;
-            Ok(Conversation::ask(name, move |reply| {
-                Ok(Conversation::done(GkeCluster {
-                    project,
-                    location,
-                    name: word(reply)?,
-                }))
-            }))
-        }))
-    }))
-}
-
-/// The token of the machine's own identity, from its cloud's metadata server. `client` names one of
-/// several identities of Azure's.
-///
-/// # Errors
-/// None but a fault of this program.
-pub fn own_token(
-    identity: &Identity,
-    client: Option<&str>,
-    now: u64,
-) -> Result<Conversation<Token>, ProviderError> {
-    let request = match identity.provider {
-        IdentityProvider::Azure => {
-            let resource = identity.scope.strip_suffix("/.default");
-            let mut url = url(AZURE_METADATA)?;
-            url.query_pairs_mut()
-                .append_pair("api-version", "2018-02-01")
-                .append_pair("resource", resource.unwrap_or(identity.scope))
-                .extend_pairs(client.map(|client| ("client_id", client)));
-            HttpRequest::get(url).header("Metadata", "true")
-        }
-        IdentityProvider::Google => {
-            let mut url =
-                google_metadata_url(&["instance", "service-accounts", "default", "token"])?;
-            let scopes = identity.scope.replace(' ', ",");
-            url.query_pairs_mut().append_pair("scopes", &scopes);
-            google_metadata(url)
-        }
-    };
-    Ok(Conversation::ask(request, move |reply| {
-        oauth::token(reply, now)
-    }))
-}
-
 fn google_sts(
     pool: &str,
     account_token: &SecretString,
@@ -283,14 +193,6 @@ fn google_impersonation(email: &str, scope: &str) -> Result<HttpRequest, Provide
     let scopes: Vec<&str> = scope.split(' ').collect();
     let request = HttpRequest::post(below(&url(GOOGLE_IAM)?, [method.as_str()])?);
     Ok(request.json(&json!({"lifetime": "3600s", "scope": scopes})))
-}
-
-fn google_metadata(url: Url) -> HttpRequest {
-    HttpRequest::get(url).header("Metadata-Flavor", "Google")
-}
-
-fn google_metadata_url(segments: &[&str]) -> Result<Url, ProviderError> {
-    below(&url(GOOGLE_METADATA)?, segments.iter().copied())
 }
 
 fn access_token(reply: &Reply) -> Result<SecretString, ProviderError> {
@@ -321,25 +223,11 @@ fn impersonated(reply: &Reply) -> Result<Conversation<Token>, ProviderError> {
     }))
 }
 
-/// One word as plain text: it becomes part of an audience.
-fn word(reply: &Reply) -> Result<String, ProviderError> {
-    let wanted = "a word of the metadata server";
-    let Reply::Http(reply) = reply else {
-        return Err(ProviderError::Answer { wanted });
-    };
-    std::str::from_utf8(&reply.body)
-        .ok()
-        .map(str::trim)
-        .filter(|text| is_word(text, 100, ".:_-"))
-        .map(str::to_owned)
-        .ok_or(ProviderError::Answer { wanted })
-}
-
 fn is_email(text: &str) -> bool {
     let named = text.strip_suffix(".iam.gserviceaccount.com");
     named
         .and_then(|named| named.split_once('@'))
-        .is_some_and(|(name, project)| is_word(name, 100, "-") && is_word(project, 100, "-"))
+        .is_some_and(|(name, project)| is_name(name) && is_name(project))
 }
 
 fn is_pool(text: &str) -> bool {
@@ -362,9 +250,9 @@ fn is_pool(text: &str) -> bool {
     is_number && any(pool) && any(provider)
 }
 
-fn is_word(text: &str, limit: usize, others: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
-    (1..=limit).contains(&text.len()) && text.chars().all(is_part)
+fn is_name(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (1..=100).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 fn url(text: &str) -> Result<Url, ProviderError> {
@@ -435,10 +323,10 @@ mod tests {
         ]);
         let azure = Federation::of(IdentityProvider::Azure, &annotations, None).unwrap();
         assert_eq!(azure.audience(), "api://AzureADTokenExchange");
-        let recorded = r#"{"token_type":"Bearer","expires_in":86399,"ext_expires_in":86399,"access_token":"eyJ0"}"#;
+        let answered = r#"{"token_type":"Bearer","expires_in":86399,"ext_expires_in":86399,"access_token":"eyJ0"}"#;
         check(
             exchange(&azure, "499b84ac-1321-427f-aa17-267ca6975798/.default"),
-            &[(200, recorded)],
+            &[(200, answered)],
             expect![[r#"
                 POST https://login.microsoftonline.com/11111111-2222/oauth2/v2.0/token
                 content-type: application/x-www-form-urlencoded
@@ -481,10 +369,10 @@ mod tests {
         let google =
             Federation::of(IdentityProvider::Google, &annotations, Some(&cluster())).unwrap();
         assert_eq!(google.audience(), format!("//iam.googleapis.com/{POOL}"));
-        let recorded = r#"{"access_token":"ya29.d","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599}"#;
+        let answered = r#"{"access_token":"ya29.d","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599}"#;
         check(
             exchange(&google, SCOPE),
-            &[(200, recorded)],
+            &[(200, answered)],
             expect![[r#"
             POST https://sts.googleapis.com/v1/token
             content-type: application/x-www-form-urlencoded
@@ -579,70 +467,5 @@ mod tests {
         }
         let fine = [(pool, POOL), (email, "a-1@b-2.iam.gserviceaccount.com")];
         assert!(of(IdentityProvider::Google, &fine).is_ok());
-    }
-
-    #[test]
-    fn the_cluster_is_told_by_the_metadata_server() {
-        let ask = |answers: [&str; 3]| {
-            let answers = answers.map(|body| answer(200, body));
-            let mut sent = Vec::new();
-            let end = drive(gke_cluster().unwrap(), &answers, &mut sent);
-            (sent.concat(), end)
-        };
-        let (sent, end) = ask(["acme-prod", "europe-west1\n", "main"]);
-        assert_eq!(end, Ok(cluster()));
-        expect![[r#"
-            GET http://metadata.google.internal/computeMetadata/v1/project/project-id
-            metadata-flavor: Google
-
-            GET http://metadata.google.internal/computeMetadata/v1/instance/attributes/cluster-location
-            metadata-flavor: Google
-
-            GET http://metadata.google.internal/computeMetadata/v1/instance/attributes/cluster-name
-            metadata-flavor: Google
-
-        "#]].assert_eq(&sent);
-        let (_, end) = ask(["acme-prod", "<html>", "main"]);
-        assert_eq!(end.map_err(|error| error.category()), Err("answer"));
-    }
-
-    #[test]
-    fn a_machine_has_a_token_of_its_own() {
-        let identity = |provider, scope| Identity {
-            provider,
-            service_account: None,
-            namespace: "apps".to_owned(),
-            scope,
-        };
-        let azure = identity(
-            IdentityProvider::Azure,
-            "499b84ac-1321-427f-aa17-267ca6975798/.default",
-        );
-        // Azure's metadata server writes numbers as texts.
-        let recorded = r#"{"access_token":"eyJ0","client_id":"3333","expires_in":"86399","expires_on":"1767409444","resource":"x","token_type":"Bearer"}"#;
-        check(
-            own_token(&azure, Some("33333333-4444"), NOW).unwrap(),
-            &[(200, recorded)],
-            expect![[r#"
-                GET http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01
-                &resource=499b84ac-1321-427f-aa17-267ca6975798
-                &client_id=33333333-4444
-                metadata: true
-
-                eyJ0 for 86399
-            "#]],
-        );
-        let google = identity(IdentityProvider::Google, SCOPE);
-        let recorded = r#"{"access_token":"ya29.c","expires_in":3599,"token_type":"Bearer"}"#;
-        check(
-            own_token(&google, None, NOW).unwrap(),
-            &[(200, recorded)],
-            expect![[r#"
-                GET http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token?scopes=https%3A%2F%2Fa.test%2Fone%2Chttps%3A%2F%2Fa.test%2Ftwo
-                metadata-flavor: Google
-
-                ya29.c for 3599
-            "#]],
-        );
     }
 }

@@ -50,6 +50,7 @@ mod conversation;
 mod error;
 mod http;
 pub mod identity;
+pub mod machine;
 mod request;
 mod target;
 #[cfg(test)]
