@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::testing::{self, SECRET, answer, converse};
 use super::*;
 
@@ -194,6 +196,158 @@ fn a_target_that_lacks_everything_is_an_error_without_secrets() {
                 "{}",
                 provider.name()
             );
+        }
+    }
+}
+
+#[test]
+fn a_forge_whose_token_is_missing_is_an_error() {
+    let forges = PROVIDER_TYPES.iter().filter(|provider| {
+        let is_forge = matches!(
+            provider.takes(),
+            Takes::CommitStatuses | Takes::ChangeRequests
+        );
+        // Azure DevOps takes an identity instead.
+        is_forge && provider.name() != "azuredevops" || provider.name() == "githubdispatch"
+    });
+    for provider in forges {
+        let mut target = provider.example().target;
+        (target.token, target.password, target.github_app) = (None, None, None);
+        let error = testing::begin(*provider, &testing::error(), &target);
+        let error = error.map(drop).unwrap_err();
+        assert_eq!(
+            (error.category(), error.is_permanent()),
+            ("config", true),
+            "{}: {error}",
+            provider.name()
+        );
+    }
+}
+
+/// The types that set commit statuses.
+fn statuses() -> impl Iterator<Item = &'static dyn ProviderType> {
+    let statuses = PROVIDER_TYPES.iter().copied();
+    statuses.filter(|provider| provider.takes() == Takes::CommitStatuses)
+}
+
+#[test]
+fn of_all_that_set_statuses_only_gitea_is_told_of_progress() {
+    let mut event = testing::info();
+    event.reason = "Progressing".to_owned();
+    for provider in statuses() {
+        let (requests, end) = converse(provider, &event, &provider.example());
+        let told = (!requests.is_empty(), end);
+        assert_eq!(
+            told,
+            (provider.name() == "gitea", Ok(())),
+            "{}",
+            provider.name()
+        );
+    }
+}
+
+#[test]
+fn an_artifact_that_is_no_commit_has_no_status_and_is_no_failure() {
+    let mut event = testing::error();
+    let digest = format!("latest@sha256:{}", "a".repeat(64));
+    event.metadata.insert("revision".to_owned(), digest);
+    for provider in statuses() {
+        let mut example = provider.example();
+        example.answers = vec![answer(404, r#"{"message":"404 Commit Not Found"}"#)];
+        let (requests, end) = converse(provider, &event, &example);
+        let posts = requests
+            .iter()
+            .filter(|request| request.starts_with("POST "));
+        assert_eq!((posts.count(), end), (0, Ok(())), "{}", provider.name());
+    }
+}
+
+#[test]
+fn a_revision_or_a_severity_that_says_nothing_is_an_error() {
+    let with = |key: &str, value: &str| {
+        let mut event = testing::error();
+        event.metadata.insert(key.to_owned(), value.to_owned());
+        event
+    };
+    let mut bare = testing::error();
+    bare.metadata.clear();
+    let mut trace = testing::error();
+    trace.severity = "trace".to_owned();
+    for provider in statuses() {
+        for event in [
+            &bare,
+            &trace,
+            &with("revision", "main@sha1:5394"),
+            &with("commit", "v1.0"),
+        ] {
+            let (requests, end) = converse(provider, event, &provider.example());
+            let error = end.unwrap_err();
+            let found = (requests.len(), error.category(), error.is_permanent());
+            assert_eq!(found, (0, "event", true), "{}: {error}", provider.name());
+        }
+    }
+}
+
+#[test]
+fn a_status_without_a_name_is_an_error_and_a_name_is_taken_as_it_is() {
+    for provider in statuses() {
+        let mut example = provider.example();
+        example.target.commit_status = Some("Own/Näme".to_owned());
+        let (requests, end) = converse(provider, &testing::error(), &example);
+        assert_eq!(end, Ok(()), "{}", provider.name());
+        let post = requests.last().map(String::as_str).unwrap_or_default();
+        // Bitbucket has its hash.
+        let named = [
+            "\"Own/Näme\"",
+            "\"5d8703af3140933e71cd4929e1d0a36571b142da\"",
+        ];
+        assert!(named.iter().any(|name| post.contains(name)), "{post}");
+        example.target.commit_status = Some(String::new());
+        let (_, end) = converse(provider, &testing::error(), &example);
+        assert_eq!(end.unwrap_err().category(), "config", "{}", provider.name());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A panic, or a sixth request, would fail in `converse`.
+    #[test]
+    fn no_event_and_no_answer_is_a_fault_of_this_program(
+        texts in prop::collection::vec(".{0,40}", 8),
+        metadata in prop::collection::btree_map("[a-zA-Z_]{1,12}|.{0,5}", ".{0,30}", 0..5),
+        severity in prop::sample::select(vec!["info", "error", "trace", ""]),
+        revision in "(main@)?(sha1:|sha256:)?([0-9a-f]{40}|[0-9a-f]{64}|.{0,10})",
+        answers in prop::collection::vec(
+            (200_u16..600, prop::sample::select(vec![
+                "", "null", "[]", "{}", "[{}]", "[null]", "1", "\"x\"", "{\"value\":[{}]}",
+                "{\"login\":\"a\",\"username\":\"a\"}", "[{\"id\":1}]", "\u{0}",
+            ])), 0..6),
+    ) {
+        let mut event = testing::error();
+        event.metadata.extend(metadata);
+        event.metadata.insert("revision".to_owned(), revision);
+        event.severity = severity.to_owned();
+        let mut texts = texts.into_iter();
+        let object = &mut event.involved_object;
+        for field in [
+            &mut object.kind,
+            &mut object.namespace,
+            &mut object.name,
+            &mut object.uid,
+            &mut object.api_version,
+            &mut event.message,
+            &mut event.reason,
+            &mut event.reporting_controller,
+        ] {
+            *field = texts.next().unwrap_or_default();
+        }
+        for provider in PROVIDER_TYPES {
+            let mut example = provider.example();
+            example.answers = answers.iter().map(|(status, body)| answer(*status, body)).collect();
+            let (_, end) = converse(*provider, &event, &example);
+            let is_fault = matches!(end, Err(ProviderError::Conversation(_)));
+            prop_assert!(!is_fault, "{}: {end:?}", provider.name());
         }
     }
 }

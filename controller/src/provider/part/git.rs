@@ -142,4 +142,30 @@ mod tests {
         let url = below(&base, ["a/b", "c?d", "é"]).unwrap();
         assert_eq!(url.as_str(), "https://host.test/api/a%2Fb/c%3Fd/%C3%A9");
     }
+
+    #[test]
+    fn owner_and_name_are_all_of_a_path() {
+        let of = |address: &str| {
+            let found = Repository::parse(address).unwrap();
+            let parts = found.owner_and_name();
+            let parts = parts.map(|(owner, name)| format!("{owner} {name}"));
+            parts.map_err(|error| error.category())
+        };
+        assert_eq!(
+            of("https://host.test/foo/bar.git"),
+            Ok("foo bar".to_owned())
+        );
+        for path in [
+            "",
+            "foo",
+            "foo/",
+            "foo/bar/baz",
+            "foo//bar",
+            "a%2Fb/c",
+            "foo/.git",
+        ] {
+            let address = format!("https://host.test/{path}");
+            assert_eq!(of(&address), Err("config"), "{path}");
+        }
+    }
 }
