@@ -37,6 +37,10 @@
 //! | `github`, `gitlab`, `gitea` | API address and headers of all their types; App tokens of GitHub |
 //! | `oauth`, `jwt` | tokens for a service account's key; RS256 |
 //!
+//! A token of a cloud's identity is asked for as [`TokenSource::Identity`]: the driver has it by the
+//! conversations of [`identity`] and [`machine`]. The name of a commit status by an expression is
+//! the driver's to compute too, by [`CommitStatusExpr`], since it needs Provider and Alert.
+//!
 //! Never put an address or a token into a [`ProviderError`]. Ids that must stay the same over
 //! retries come from [`Context::key`], times from [`Context::now`] or the event.
 //!

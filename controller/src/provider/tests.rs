@@ -112,6 +112,9 @@ fn refuse(provider: &dyn ProviderType, refused: usize, status: u16) -> Option<Re
                         let in_range = (200..300).contains(&status);
                         let is_expected = success.also.contains(&status)
                             || in_range && !success.except.contains(&status);
+                        // What says something must be taken.
+                        let is_ignored = is_expected && request.method != Method::Get;
+                        assert!(!is_ignored, "{} ignores {status}", provider.name());
                         expected = Some(is_expected);
                         Reply::Http(answer(status, "no"))
                     }
