@@ -2,9 +2,8 @@
 //! to date.
 //!
 //! Better than Flux's: the server's version is not asked for, and the own name within the delivery
-//! and its time; 300 comments are looked through where the server counts pages; the own comment
-//! begins with its marker, so a quotation of it is not taken for it; the event's text is no markup,
-//! mentions nobody and is cut; pull request 0 is refused.
+//! and its time; the own comment begins with its marker, so a quotation of it is not taken for it;
+//! the event's text is no markup, mentions nobody and is cut; pull request 0 is refused.
 
 use secrecy::SecretString;
 use serde::Deserialize;

@@ -1,9 +1,9 @@
 //! `githubpullrequestcomment`: one comment an object on a pull request, kept up to date.
 //!
-//! Better than Flux's: the own name is asked for within the delivery and its time; 300 comments are
-//! looked through, not 100; the own comment begins with its marker, so a quotation of it is not
-//! taken for it; the event's text is no markup, mentions nobody and is cut to what GitHub takes;
-//! pull request 0, which would be the whole repository, is refused.
+//! Better than Flux's: the own name is asked for within the delivery and its time; the oldest 200
+//! comments and the newest are looked through, not the oldest 100; the own comment begins with its
+//! marker, so a quotation of it is not taken for it; the event's text is no markup, mentions nobody
+//! and is cut to what GitHub takes; pull request 0, which would be the whole repository, is refused.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -280,6 +280,40 @@ mod tests {
             requests
                 .iter()
                 .all(|request| request.contains("Bearer hush-token\n"))
+        );
+    }
+
+    #[test]
+    fn where_all_are_too_many_the_own_comment_is_found_among_the_newest() {
+        let mut example = GitHubPullRequestComment.example();
+        let page = vec![json!({"id": 1, "body": null, "user": null}); PAGE];
+        let mut page = testing::answer(200, &serde_json::Value::from(page).to_string());
+        let link = r#"<https://api.github.com/repositories/1/issues/7/comments?per_page=100&page=9>; rel="last""#;
+        page.headers = vec![("link".to_owned(), link.to_owned())];
+        let marker = "<!-- flux-pr-comment-key:0c9c2e41-d2f9-4f9b-9c41-bebc1984d67a/Kustomization/apps/webapp -->";
+        let newest = json!([{"id": 812, "body": marker, "user": {"login": "flux-bot"}}]);
+        example.answers.truncate(1);
+        example.answers.extend([page.clone(), page]);
+        example
+            .answers
+            .push(testing::answer(200, &newest.to_string()));
+        let (requests, end) =
+            testing::converse(&GitHubPullRequestComment, &testing::info(), &example);
+        assert_eq!(end, Ok(()));
+        let first_lines: Vec<_> = requests
+            .iter()
+            .filter_map(|text| text.lines().next())
+            .collect();
+        let comments = "https://api.github.com/repos/acme/web/issues";
+        assert_eq!(
+            first_lines,
+            [
+                "GET https://api.github.com/user".to_owned(),
+                format!("GET {comments}/7/comments?per_page=100&page=1"),
+                format!("GET {comments}/7/comments?per_page=100&page=2"),
+                format!("GET {comments}/7/comments?per_page=100&page=9"),
+                format!("PATCH {comments}/comments/812"),
+            ]
         );
     }
 }

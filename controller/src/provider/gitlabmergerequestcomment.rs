@@ -1,9 +1,9 @@
 //! `gitlabmergerequestcomment`: one note an object on a merge request, kept up to date.
 //!
-//! Better than Flux's: the own name is asked for within the delivery and its time; 300 notes are
-//! looked through, not 100; the own note begins with its marker, so a quotation of it is not taken
-//! for it; the event's text is no markup, no quick action such as `/merge`, mentions nobody and is
-//! cut.
+//! Better than Flux's: the own name is asked for within the delivery and its time; the oldest 200
+//! notes and the newest are looked through, not the oldest 100; the own note begins with its
+//! marker, so a quotation of it is not taken for it; the event's text is no markup, no quick action
+//! such as `/merge`, mentions nobody and is cut; the Provider's proxy is used.
 
 use secrecy::SecretString;
 use serde::Deserialize;

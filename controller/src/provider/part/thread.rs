@@ -2,17 +2,19 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use url::Url;
 
 use super::comment;
 use crate::provider::conversation::Exchange;
 use crate::provider::error::ProviderError;
 use crate::provider::http::HttpRequest;
+use crate::provider::request::Reply;
 
 /// Comments a page: the most that forges give.
 pub(in crate::provider) const PAGE: usize = 100;
 
-/// Pages that are looked through: with the question for the own name and the comment itself, as
-/// many requests as a conversation may have.
+/// Pages that are looked through, the oldest two and the newest: with the question for the own name
+/// and the comment itself, as many requests as a conversation may have.
 const PAGES: usize = 3;
 
 /// The comments of one change request, as its forge's API has them. Its requests are authorised.
@@ -70,11 +72,12 @@ impl Comment {
 impl<C: Comments> Thread<C> {
     /// Looks for the own comment and writes it.
     pub(in crate::provider) fn write(self) -> Result<Exchange, ProviderError> {
-        self.look(1)
+        self.look(1, 1)
     }
 
-    /// Page by page: it is among the older ones, as it stays.
-    fn look(self, page: usize) -> Result<Exchange, ProviderError> {
+    /// Page by page: it is among the older ones, as it stays, or where all are too many, among the
+    /// newest, where it was made.
+    fn look(self, asked: usize, page: usize) -> Result<Exchange, ProviderError> {
         let request = self.comments.list(page)?;
         Ok(Exchange::ask(request, move |reply| {
             let comments: Vec<Comment> = reply.json("a list of comments")?;
@@ -82,7 +85,10 @@ impl<C: Comments> Thread<C> {
             let request = match own {
                 Some(own) => self.comments.change(&own.id.to_string())?,
                 // More than a page are all: not every forge counts pages.
-                None if comments.len() == PAGE && page < PAGES => return self.look(page + 1),
+                None if comments.len() == PAGE && asked < PAGES => {
+                    let last = last_page(reply).filter(|last| asked + 1 == PAGES && *last > page);
+                    return self.look(asked + 1, last.unwrap_or(page + 1));
+                }
                 None => self.comments.create()?,
             };
             Ok(Exchange::once(request.json(&json!({"body": self.body}))))
@@ -92,5 +98,49 @@ impl<C: Comments> Thread<C> {
     fn is_own(&self, comment: &Comment) -> bool {
         let text = comment.body.as_deref().unwrap_or_default();
         comment.by() == Some(&self.login) && comment::is_marked(text, &self.marker)
+    }
+}
+
+/// The number of the last page, as GitHub and GitLab tell it in `Link`.
+fn last_page(reply: &Reply) -> Option<usize> {
+    let Reply::Http(reply) = reply else {
+        return None;
+    };
+    let mut links = reply.header("link")?.split(',');
+    let last = links.find(|link| link.contains("rel=\"last\""))?;
+    let (_, rest) = last.split_once('<')?;
+    let (address, _) = rest.split_once('>')?;
+    let url = Url::parse(address).ok()?;
+    let (_, page) = url.query_pairs().find(|(name, _)| name == "page")?;
+    page.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::testing::answer;
+
+    #[test]
+    fn the_last_page_is_read_from_the_links() {
+        let last = |link: &str| {
+            let mut reply = answer(200, "[]");
+            reply.headers = vec![("link".to_owned(), link.to_owned())];
+            last_page(&Reply::Http(reply))
+        };
+        let next = "<https://host.test/x?per_page=100&page=2>; rel=\"next\"";
+        let end = "<https://host.test/x?per_page=100&page=9>; rel=\"last\"";
+        assert_eq!(last(&format!("{next}, {end}")), Some(9));
+        assert_eq!(last(&format!("{end},{next}")), Some(9));
+        for link in [
+            next,
+            "",
+            "rel=\"last\"",
+            "<>; rel=\"last\"",
+            "<https://host.test/x?page=-1>; rel=\"last\"",
+            "<https://host.test/x>; rel=\"last\"",
+        ] {
+            assert_eq!(last(link), None, "{link}");
+        }
+        assert_eq!(last_page(&Reply::Delivered), None);
     }
 }
