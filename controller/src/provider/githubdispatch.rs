@@ -7,7 +7,7 @@ use serde_json::json;
 use super::part::github::{Api, authorized, signed};
 use super::part::text;
 use super::{Context, Exchange, HttpRequest, ProviderError, ProviderType, Target};
-use crate::api::event::Event;
+use crate::api::event::{Event, escape_html};
 #[cfg(test)]
 use crate::provider::testing::Example;
 
@@ -16,6 +16,9 @@ const EVENT_TYPE: usize = 100;
 
 /// Bytes of a payload; GitHub takes 65,535 characters.
 const PAYLOAD: usize = 64_000;
+
+/// Bytes that a text keeps while others can be cut.
+const ENOUGH: usize = 1_000;
 
 /// GitHub, repository dispatch.
 pub(super) struct GitHubDispatch;
@@ -55,16 +58,29 @@ impl ProviderType for GitHubDispatch {
     }
 }
 
-/// The event, its message cut so that the whole stays below the limit.
+/// The event, cut so that the whole stays below the limit: long metadata first, then the message,
+/// then whatever metadata there is no room for.
 fn fitting(event: &Event) -> Event {
     let mut event = event.clone();
-    while event.to_json().len() > PAYLOAD && !event.message.is_empty() {
+    if event.to_json().len() <= PAYLOAD {
+        return event;
+    }
+    for value in event.metadata.values_mut() {
+        *value = text::cut_bytes(value, ENOUGH).into_owned();
+    }
+    while event.to_json().len() > PAYLOAD && event.message.len() > ENOUGH {
         let half = event.message.len() / 2;
-        event.message = if half < 8 {
-            String::new()
-        } else {
-            text::cut_bytes(&event.message, half).into_owned()
-        };
+        event.message = text::cut_bytes(&event.message, half).into_owned();
+    }
+    let metadata = std::mem::take(&mut event.metadata);
+    let mut room = PAYLOAD.saturating_sub(event.to_json().len() + "\"metadata\":{},".len());
+    for (key, value) in metadata {
+        // Quotes, colon and comma, and what is escaped.
+        let pair = escape_html(&json!({&key: &value}).to_string());
+        if let Some(left) = room.checked_sub(pair.len() + 1) {
+            room = left;
+            event.metadata.insert(key, value);
+        }
     }
     event
 }
@@ -186,5 +202,20 @@ mod tests {
         assert!(payload.message.ends_with('…'));
         let message = payload.message.clone();
         assert_eq!(payload, Event { message, ..event });
+    }
+
+    #[test]
+    fn metadata_there_is_no_room_for_is_left_out() {
+        let mut event = testing::error();
+        for number in 0..5_000 {
+            let key = format!("z{number:04}");
+            event.metadata.insert(key, "<\"".repeat(2_000));
+        }
+        let fit = fitting(&event);
+        let length = fit.to_json().len();
+        assert!((50_000..=PAYLOAD).contains(&length), "{length}");
+        assert_eq!(fit.metadata["revision"], event.metadata["revision"]);
+        assert!(fit.metadata["z0000"].ends_with('…'));
+        assert_eq!(fit.message, event.message);
     }
 }
