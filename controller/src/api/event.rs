@@ -1,6 +1,7 @@
 //! `Event`, as Flux's controllers post it: read as leniently as Go's JSON decoder reads it, and
 //! written byte for byte as Go's encoder writes it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -81,7 +82,7 @@ impl Event {
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
         // Go puts U+FFFD for bytes that are not UTF-8.
         let text = String::from_utf8_lossy(body);
-        Ok(serde_json::from_str(&text)?)
+        Ok(serde_json::from_str(&without_lone_surrogates(&text))?)
     }
 
     /// The JSON that nc signs, hashes and sends: Go's order of fields, its omissions, its escapes.
@@ -162,6 +163,45 @@ pub fn escape_html(json: &str) -> String {
         }
     }
     out
+}
+
+/// Go puts U+FFFD for the escape of half a surrogate pair as well; `serde_json` refuses it.
+fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let (mut rest, mut copied) = (json, 0);
+    while let Some(at) = rest.find('\\') {
+        rest = rest.get(at..).unwrap_or_default();
+        let length = match escaped_unit(rest) {
+            Some(0xd800..0xdc00) if is_low(rest.get(6..)) => 12,
+            Some(0xd800..0xe000) => {
+                let here = json.len() - rest.len();
+                out += json.get(copied..here).unwrap_or_default();
+                out += "\\ufffd";
+                copied = here + 6;
+                6
+            }
+            Some(_) => 6,
+            // The escaped character, which may be a backslash.
+            None => 1 + rest.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    out += json.get(copied..).unwrap_or_default();
+    Cow::Owned(out)
+}
+
+/// The UTF-16 unit of an escape such as `\ud83d` that a text begins with.
+fn escaped_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+fn is_low(text: Option<&str>) -> bool {
+    matches!(text.and_then(escaped_unit), Some(0xdc00..0xe000))
 }
 
 impl<'de> Deserialize<'de> for Event {
@@ -309,6 +349,41 @@ mod tests {
         assert_eq!(zero, Event::default());
         let broken = Event::parse(b"{\"message\":\"\xff\"}").unwrap();
         assert_eq!(broken.message, "\u{fffd}");
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_the_replacement_character_as_in_go() {
+        for (escaped, want) in [
+            (r"\ud83d\ude80", "🚀"),
+            (r"\uD83D\uDE80", "🚀"),
+            (r"\ud83d", "\u{fffd}"),
+            (r"\ude80", "\u{fffd}"),
+            (r"a\ud83db\ude80c", "a\u{fffd}b\u{fffd}c"),
+            (r"\ud83d\ud83d\ude80", "\u{fffd}🚀"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\\\ud83d", "\\\u{fffd}"),
+            (r"\u00e9é", "éé"),
+        ] {
+            let body = format!(r#"{{"message":"{escaped}","metadata":{{"{escaped}":"1"}}}}"#);
+            let event = Event::parse(body.as_bytes()).unwrap();
+            assert_eq!(event.message, want, "{escaped}");
+            assert_eq!(event.metadata.keys().next().unwrap(), want, "{escaped}");
+        }
+        for escaped in [
+            r"\ud83",
+            r"\ud8",
+            r"\u",
+            r"\",
+            r"\ud83d\u",
+            r"\ud83x",
+            r"\u+123",
+            r"\é",
+        ] {
+            let body = format!(r#"{{"message":"{escaped}"}}"#);
+            assert!(Event::parse(body.as_bytes()).is_err(), "{escaped}");
+        }
     }
 
     #[test]

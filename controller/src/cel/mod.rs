@@ -1,4 +1,4 @@
-//! Filters and claim checks: expressions in the Common Expression Language (CEL).
+//! Filters, claim checks and names: expressions in the Common Expression Language (CEL).
 //!
 //! An [`Expression`] is compiled once, when its Receiver changes, and evaluated for each hook. The
 //! parser, the computation of time and the formatting of text are those of the `cel` crate; the
@@ -208,6 +208,13 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         self.0.type_name()
     }
+
+    fn mistaken_for(&self, wanted: &Type) -> CelError {
+        CelError::OutputType {
+            wanted: wanted.to_string(),
+            found: self.type_name().to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for Value {
@@ -231,10 +238,25 @@ impl Expression {
     ///
     /// What is wrong with the source, and where. The caller names the expression.
     pub fn filter(source: &str, declared: &Declared) -> Result<Self, CelError> {
-        let (expression, result) = Self::compile(source, *declared)?;
-        if result != Type::Bool {
-            let found = result.to_string();
-            return Err(CelError::OutputType { found });
+        Self::of_type(source, *declared, &Type::Bool)
+    }
+
+    /// Compiles a name: an expression whose static type is exactly string.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the source, and where. The caller names the expression.
+    pub fn text(source: &str, declared: &Declared) -> Result<Self, CelError> {
+        Self::of_type(source, *declared, &Type::String)
+    }
+
+    fn of_type(source: &str, declared: Declared, wanted: &Type) -> Result<Self, CelError> {
+        let (expression, result) = Self::compile(source, declared)?;
+        if result != *wanted {
+            return Err(CelError::OutputType {
+                wanted: wanted.to_string(),
+                found: result.to_string(),
+            });
         }
         Ok(expression)
     }
@@ -246,20 +268,6 @@ impl Expression {
     /// What is wrong with the source, and where. The caller names the expression.
     pub fn value(source: &str, declared: &Declared) -> Result<Self, CelError> {
         Self::compile(source, *declared).map(|(expression, _)| expression)
-    }
-
-    /// Compiles an expression whose static type is string, or not known.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the source, and where. The caller names the expression.
-    pub fn text(source: &str, declared: &Declared) -> Result<Self, CelError> {
-        let (expression, result) = Self::compile(source, *declared)?;
-        if matches!(result, Type::String | Type::Dyn) {
-            return Ok(expression);
-        }
-        let found = result.to_string();
-        Err(CelError::NotText { found })
     }
 
     fn compile(source: &str, declared: Declared) -> Result<(Self, Type), CelError> {
@@ -290,23 +298,19 @@ impl Expression {
     pub fn matches(&self, scope: &Scope<'_>) -> Result<bool, CelError> {
         match self.run(scope)? {
             Value(Val::Bool(value)) => Ok(value),
-            other => Err(CelError::OutputType {
-                found: other.type_name().to_owned(),
-            }),
+            other => Err(other.mistaken_for(&Type::Bool)),
         }
     }
 
-    /// Evaluates a text.
+    /// Evaluates a name.
     ///
     /// # Errors
     ///
     /// As [`matches`](Self::matches).
-    pub fn evaluate_text(&self, scope: &Scope<'_>) -> Result<String, CelError> {
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, CelError> {
         match self.run(scope)? {
-            Value(Val::Text(value)) => Ok((*value).to_owned()),
-            other => Err(CelError::NotText {
-                found: other.type_name().to_owned(),
-            }),
+            Value(Val::Text(text)) => Ok(text.to_string()),
+            other => Err(other.mistaken_for(&Type::String)),
         }
     }
 
@@ -394,15 +398,11 @@ pub enum CelError {
         /// What it is instead.
         found: &'static str,
     },
-    /// A filter is not a bool.
-    #[error("CEL expression output type mismatch: expected bool, got {found}")]
+    /// A filter is not a bool, or a name not a string.
+    #[error("CEL expression output type mismatch: expected {wanted}, got {found}")]
     OutputType {
-        /// The type of the expression.
-        found: String,
-    },
-    /// A commit status is no string.
-    #[error("CEL expression output type mismatch: expected string, got {found}")]
-    NotText {
+        /// The type it must have.
+        wanted: String,
         /// The type of the expression.
         found: String,
     },

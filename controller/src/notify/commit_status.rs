@@ -44,10 +44,8 @@ pub fn evaluate(
         alert: Some(&alert),
         ..Scope::default()
     };
-    let text = expression
-        .evaluate_text(&scope)
-        .map_err(CommitStatusError)?;
-    Ok(Some(text))
+    let name = expression.render(&scope).map_err(CommitStatusError)?;
+    Ok(Some(name))
 }
 
 /// An object as an API server shows it: what is empty is not there.
@@ -114,8 +112,8 @@ mod tests {
         for (source, says) in [
             ("true", "expected string, got bool"),
             ("notification.metadata.name", "notification"),
-            ("event.metadata.missing", "missing"),
-            ("event.involvedObject", "expected string, got map"),
+            ("event.metadata.missing + ''", "no such key: missing"),
+            ("event.severity", "expected string, got dyn"),
             ("'a' +", "line 1"),
         ] {
             let error = evaluated(source).unwrap_err();

@@ -323,7 +323,7 @@ fn compile(
             )));
         }
     }
-    let takes = provider.and_then(|p| Some(provider::find(&p.spec.r#type)?.takes()));
+    let takes = provider.and_then(|p| Some(provider::of(p).ok()?.takes()));
     let digest = digest_window(alert, takes, warnings);
     let inclusion = patterns(&spec.inclusion_list, "inclusion", warnings);
     Compiled {
@@ -348,12 +348,11 @@ fn provider_problem(alert: &Alert, provider: Option<&Provider>) -> Option<String
             "there is no Provider {name:?} in namespace {:?}; its events wait for it",
             alert.metadata.namespace
         )),
-        Some(provider) => provider::find(&provider.spec.r#type).is_none().then(|| {
-            format!(
-                "type {:?} of Provider {name:?} is not known",
-                provider.spec.r#type
-            )
-        }),
+        Some(provider) => provider::of(provider)
+            .map(drop)
+            .and_then(|()| provider::resolves(provider).map(drop))
+            .err()
+            .map(|text| format!("Provider {name:?} can't be used: {text}")),
     }
 }
 

@@ -134,6 +134,7 @@ fn target(provider: &Provider, secrets: &Secrets) -> Result<Target, TargetError>
         github_app: auth.github_app()?,
         service_account: spec.service_account_name.clone(),
         commit_status: None,
+        resolve: provider::resolves(provider).map_err(invalid)?,
         proxy: proxy(provider, &auth, secrets.proxy.as_ref())?,
         tls: tls(provider, &auth, secrets.certs.as_ref())?,
         timeout: spec
@@ -284,8 +285,8 @@ fn tls(
             ))
         });
     }
-    let is_commit_status = provider::find(&provider.spec.r#type)
-        .is_some_and(|found| found.takes() == Takes::CommitStatuses);
+    let is_commit_status =
+        provider::of(provider).is_ok_and(|found| found.takes() == Takes::CommitStatuses);
     if is_commit_status {
         certificates(auth).map_err(failed)
     } else {

@@ -219,3 +219,71 @@ impl fmt::Debug for TokenSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::provider::http::HttpRequest;
+    use crate::provider::testing::answer;
+
+    /// Asks without end, and for a token before each question.
+    fn endless() -> Exchange {
+        let source = TokenSource::Fetch(Box::new(Conversation::done(Token {
+            value: String::new().into(),
+            expires: 0,
+        })));
+        let key = String::new();
+        Exchange::with_token(TokenRequest { key, source }, |_| {
+            let url = Url::parse("https://host.test/").map_err(|_| never())?;
+            Ok(Exchange::ask(HttpRequest::get(url), |_| Ok(endless())))
+        })
+    }
+
+    fn never() -> ProviderError {
+        ProviderError::Conversation("never")
+    }
+
+    #[test]
+    fn the_sixth_request_is_refused_and_tokens_do_not_count() {
+        let mut exchange = endless();
+        let (mut sent, mut tokens, mut reply) = (0, 0, None);
+        let error = loop {
+            reply = Some(match exchange.next(reply.as_ref()) {
+                Step::Send(_) => {
+                    sent += 1;
+                    Reply::Http(answer(200, ""))
+                }
+                Step::Token(_) => {
+                    tokens += 1;
+                    Reply::Token(String::new().into())
+                }
+                Step::Done(()) => panic!("it has no end"),
+                Step::Failed(error) => break error,
+            });
+        };
+        assert_eq!((sent, tokens), (MAX_REQUESTS, MAX_REQUESTS + 1));
+        let why = "it takes too many requests";
+        assert_eq!(error, ProviderError::Conversation(why));
+        let over = "it was continued without a reply";
+        let Step::Failed(error) = exchange.next(None) else {
+            panic!("it is over");
+        };
+        assert_eq!(error, ProviderError::Conversation(over));
+    }
+
+    #[test]
+    fn a_reply_that_was_not_asked_for_is_a_fault() {
+        let reply = Reply::Http(answer(200, ""));
+        for mut exchange in [Exchange::nothing(), endless()] {
+            let Step::Failed(error) = exchange.next(Some(&reply)) else {
+                panic!("nobody awaits it");
+            };
+            assert_eq!(error.category(), "conversation");
+        }
+        let mut exchange = endless();
+        assert!(matches!(exchange.next(None), Step::Token(_)));
+        assert!(matches!(exchange.next(Some(&reply)), Step::Failed(_)));
+    }
+}

@@ -21,6 +21,10 @@ use crate::provider::testing::{self, Example};
 const ENDPOINT: &str = "https://pubsub.googleapis.com/v1/";
 const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
 
+/// What Flux asks of an identity, whatever it is for.
+const IDENTITY_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform \
+                              https://www.googleapis.com/auth/userinfo.email";
+
 /// Google Pub/Sub.
 pub(super) struct GooglePubSub;
 
@@ -81,12 +85,17 @@ fn token(target: &Target, now: u64) -> Result<TokenRequest, ProviderError> {
     }
     let account = target.service_account.as_deref().unwrap_or_default();
     Ok(TokenRequest {
-        key: TokenRequest::key_of(&["google identity", &target.namespace, account, SCOPE]),
+        key: TokenRequest::key_of(&[
+            "google identity",
+            &target.namespace,
+            account,
+            IDENTITY_SCOPE,
+        ]),
         source: TokenSource::Identity(Identity {
             provider: IdentityProvider::Google,
             service_account: target.service_account.clone(),
             namespace: target.namespace.clone(),
-            scope: SCOPE,
+            scope: IDENTITY_SCOPE,
         }),
     })
 }
@@ -141,7 +150,7 @@ mod tests {
             &example,
             expect![[r#"
             token:
-            Identity { provider: Google, service_account: Some("notifier"), namespace: "apps", scope: "https://www.googleapis.com/auth/pubsub" }
+            Identity { provider: Google, service_account: Some("notifier"), namespace: "apps", scope: "https://www.googleapis.com/auth/cloud-platform https://www.googleapis.com/auth/userinfo.email" }
 
             POST https://pubsub.googleapis.com/v1/projects/acme-prod/topics/general:publish
             authorization: Bearer fetched

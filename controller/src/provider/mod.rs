@@ -36,9 +36,14 @@
 //! | `git` | the repository's address, for forges |
 //! | `commit` | the commit hash, the state and the name of a commit status |
 //! | `comment` | marker and Markdown of a comment on a change, the change's number; its Markdown: zulip |
-//! | `github` | API address, headers, App tokens of all GitHub types |
 //! | `mime`, `protobuf` | mails; OTLP |
+//! | `thread` | the way to the own comment among others', and its change |
+//! | `github`, `gitlab`, `gitea` | API address and headers of all their types; App tokens of GitHub |
 //! | `oauth`, `jwt` | tokens for a service account's key; RS256 |
+//!
+//! A token of a cloud's identity is asked for as [`TokenSource::Identity`]: the driver has it by the
+//! conversations of [`identity`] and [`machine`]. The name of a commit status by an expression is
+//! the dispatcher's to compute too, since it needs Provider and Alert.
 //!
 //! Never put an address or a token into a [`ProviderError`]. Ids that must stay the same over
 //! retries come from [`Context::key`], times from [`Context::now`] or the event.
@@ -51,6 +56,8 @@
 mod conversation;
 mod error;
 mod http;
+pub mod identity;
+pub mod machine;
 mod request;
 mod target;
 #[cfg(test)]
@@ -64,7 +71,9 @@ mod part {
     pub(super) mod commit;
     pub(super) mod fit;
     pub(super) mod git;
+    pub(super) mod gitea;
     pub(super) mod github;
+    pub(super) mod gitlab;
     pub(super) mod headers;
     pub(super) mod jwt;
     pub(super) mod mime;
@@ -72,16 +81,25 @@ mod part {
     pub(super) mod protobuf;
     pub(super) mod subject;
     pub(super) mod text;
+    pub(super) mod thread;
 }
 
 mod alertmanager;
+mod azuredevops;
 mod azureeventhub;
+mod bitbucket;
+mod bitbucketserver;
 mod datadog;
 mod discord;
 mod generic;
 mod generic_hmac;
+mod gitea;
+mod giteapullrequestcomment;
 mod github;
+mod githubdispatch;
 mod githubpullrequestcomment;
+mod gitlab;
+mod gitlabmergerequestcomment;
 mod googlechat;
 mod googlepubsub;
 mod grafana;
@@ -113,7 +131,9 @@ pub use self::error::{ProviderError, RetryAfter};
 pub use self::http::{HttpReply, HttpRequest, Method, Success};
 pub use self::request::{Mail, MailSecurity, NatsAuth, NatsMessage, Reply, Request};
 pub use self::target::{GitHubApp, Target, Tls};
+use crate::annotations::Doc;
 use crate::api::event::Event;
+use crate::api::provider::Provider;
 
 /// A kind of provider, as `spec.type` names it.
 pub trait ProviderType: Sync {
@@ -219,13 +239,21 @@ impl<'a> Context<'a> {
 /// Every provider type, by name.
 pub static PROVIDER_TYPES: &[&dyn ProviderType] = &[
     &alertmanager::Alertmanager,
+    &azuredevops::AzureDevOps,
     &azureeventhub::AzureEventHub,
+    &bitbucket::Bitbucket,
+    &bitbucketserver::BitbucketServer,
     &datadog::DataDog,
     &discord::Discord,
     &generic::Generic,
     &generic_hmac::GenericHmac,
+    &gitea::Gitea,
+    &giteapullrequestcomment::GiteaPullRequestComment,
     &github::GitHub,
+    &githubdispatch::GitHubDispatch,
     &githubpullrequestcomment::GitHubPullRequestComment,
+    &gitlab::GitLab,
+    &gitlabmergerequestcomment::GitLabMergeRequestComment,
     &googlechat::GoogleChat,
     &googlepubsub::GooglePubSub,
     &grafana::Grafana,
@@ -248,8 +276,76 @@ pub static PROVIDER_TYPES: &[&dyn ProviderType] = &[
     &zulip::Zulip,
 ];
 
+/// The types that Flux's schema does not know.
+pub const EXTRA_TYPES: [&str; 2] = ["ntfy", "smtp"];
+/// Which of them a Provider of type `generic` is.
+const PROVIDER_TYPE: &str = "hookgate.dev/provider-type";
+/// Whether an opsgenie or alertmanager Provider ends alerts.
+const RESOLVE: &str = "hookgate.dev/resolve";
+
+/// The annotations of Providers that are ours.
+pub const ANNOTATIONS: &[Doc] = &[
+    Doc {
+        name: PROVIDER_TYPE,
+        value: "`ntfy` or `smtp`",
+        default: "`spec.type`",
+        help: "On `type: generic`: a provider type that Flux's schema does not know",
+    },
+    Doc {
+        name: RESOLVE,
+        value: "`true` or `false`",
+        default: "`false`",
+        help: "On `type: opsgenie` and `type: alertmanager`: one alert an object, which an info ends",
+    },
+];
+
+/// The type of a Provider, or why it has none.
+///
+/// # Errors
+/// What is wrong with its type or annotations.
+pub fn of(provider: &Provider) -> Result<&'static dyn ProviderType, String> {
+    let declared = provider.spec.r#type.as_str();
+    let extra = provider.metadata.annotations.get(PROVIDER_TYPE);
+    let name = match extra.map(|name| name.trim()) {
+        Some(_) if declared != "generic" => {
+            return Err(format!(
+                "annotation {PROVIDER_TYPE} is for type generic only"
+            ));
+        }
+        Some(name) if EXTRA_TYPES.contains(&name) => name,
+        Some(_) => {
+            let known = EXTRA_TYPES.join(" or ");
+            return Err(format!("annotation {PROVIDER_TYPE} is not {known}"));
+        }
+        None if EXTRA_TYPES.contains(&declared) => {
+            return Err(format!(
+                "type {declared} is reached by type generic and annotation {PROVIDER_TYPE}"
+            ));
+        }
+        None => declared,
+    };
+    find(name).ok_or_else(|| format!("provider {name} not supported"))
+}
+
+/// Whether a Provider ends the alerts of an object that is well again.
+///
+/// # Errors
+/// What is wrong with the annotation.
+pub fn resolves(provider: &Provider) -> Result<bool, String> {
+    match provider.metadata.annotations.get(RESOLVE).map(|v| v.trim()) {
+        None | Some("false") => Ok(false),
+        Some("true") if matches!(provider.spec.r#type.as_str(), "opsgenie" | "alertmanager") => {
+            Ok(true)
+        }
+        Some("true") => Err(format!(
+            "annotation {RESOLVE} is for types opsgenie and alertmanager only"
+        )),
+        Some(_) => Err(format!("annotation {RESOLVE} is neither true nor false")),
+    }
+}
+
 /// The provider type of a name.
-pub fn find(name: &str) -> Option<&'static dyn ProviderType> {
+fn find(name: &str) -> Option<&'static dyn ProviderType> {
     PROVIDER_TYPES
         .iter()
         .copied()

@@ -39,7 +39,7 @@ pub struct Target {
     pub github_app: Option<GitHubApp>,
     /// `spec.serviceAccountName`, or the default one.
     pub service_account: Option<String>,
-    /// The name of a commit status: of `spec.commitStatusExpr`, or `None` for the usual one.
+    /// The name of a commit status by `spec.commitStatusExpr`, or `None` for the usual one.
     pub commit_status: Option<String>,
     /// For opsgenie and alertmanager, which otherwise know one alert for each reason: whether an
     /// object has one alert, which an info ends. `hookgate.dev/resolve: "true"`.

@@ -231,7 +231,8 @@ pub(super) fn begin(
     provider.exchange(event, target, &context)
 }
 
-fn drive<T: std::fmt::Debug + Send + 'static>(
+/// Follows a conversation to its end.
+pub(super) fn drive<T: std::fmt::Debug + Send + 'static>(
     mut conversation: Conversation<T>,
     answers: &[HttpReply],
     sent: &mut Vec<String>,

@@ -339,11 +339,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             .await
             .map_err(|error| target_failed(provider, &error))?;
         let mut mask = Mask::of(&target);
-        let found = provider::find(&provider.spec.r#type);
-        let found = found.ok_or_else(|| {
-            let text = format!("provider {} not supported", provider.spec.r#type);
-            setup("config", text, true)
-        })?;
+        let found = provider::of(provider).map_err(|text| setup("config", text, true))?;
         if found.takes() == Takes::CommitStatuses {
             target.commit_status = commit_status::evaluate(&event, provider, alert)
                 .map_err(|error| setup("config", mask.apply(&error.to_string()), true))?;

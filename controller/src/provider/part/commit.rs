@@ -1,6 +1,8 @@
 //! What a commit status says: which commit, how it went, under which name.
 
-use super::subject;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use super::{subject, text};
 use crate::api::event::Event;
 use crate::provider::error::ProviderError;
 use crate::provider::target::Target;
@@ -72,19 +74,56 @@ pub(in crate::provider) fn is_progress(event: &Event) -> bool {
     event.reason == "Progressing"
 }
 
+/// Commit and state, for a forge whose commits have SHA-1 hashes only. `None` where there is
+/// nothing to tell it: work goes on, or the revision is the digest of an artifact.
+pub(in crate::provider) fn sha1_state(
+    event: &Event,
+) -> Result<Option<(Commit, State)>, ProviderError> {
+    if is_progress(event) {
+        return Ok(None);
+    }
+    let commit = Commit::of(event)?;
+    if commit.is_sha256() {
+        return Ok(None);
+    }
+    Ok(Some((commit, State::of(event)?)))
+}
+
 /// The name of a commit status: what the Provider's expression says, or kind, name and the first
 /// part of the Provider's UID.
-pub(in crate::provider) fn status_name(event: &Event, target: &Target) -> String {
-    if let Some(name) = &target.commit_status {
-        return name.clone();
+///
+/// # Errors
+/// [`ProviderError::Config`] where the expression says nothing.
+pub(in crate::provider) fn status_name(
+    event: &Event,
+    target: &Target,
+) -> Result<String, ProviderError> {
+    match &target.commit_status {
+        Some(name) if name.is_empty() => Err(ProviderError::Config(
+            "commit status cannot be empty; see spec.commitStatusExpr".to_owned(),
+        )),
+        Some(name) => Ok(name.clone()),
+        None => {
+            let uid = target.uid.split('-').next().unwrap_or_default();
+            Ok(format!("{}/{uid}", subject::short_name(event)).to_lowercase())
+        }
     }
-    let uid = target.uid.split('-').next().unwrap_or_default();
-    format!("{}/{uid}", subject::short_name(event)).to_lowercase()
+}
+
+/// What Bitbucket calls a status by: the SHA-1 of its name, in hexadecimal.
+pub(in crate::provider) fn status_key(name: &str) -> String {
+    hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()))
+}
+
+/// What the status says: the reason in words, of at most `limit` characters.
+pub(in crate::provider) fn description(event: &Event, limit: usize) -> String {
+    text::cut(&subject::reason_in_words(event), limit).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::testing;
 
     #[test]
     fn the_hash_is_found_in_every_form_of_a_revision() {
@@ -104,5 +143,50 @@ mod tests {
         for revision in ["", "main", "main@sha1:5394", &"g".repeat(40)] {
             assert_eq!(Commit::parse(revision), None, "{revision:?}");
         }
+    }
+
+    #[test]
+    fn the_commit_key_comes_before_the_origin_revision_and_that_before_the_revision() {
+        let mut event = testing::info();
+        let mut found = |key: &str, hash: &str| {
+            let revision = hash.repeat(40);
+            event.metadata.insert(key.to_owned(), revision.clone());
+            assert_eq!(Commit::of(&event), Ok(Commit { hash: revision }), "{key}");
+        };
+        found("revision", "1");
+        found("originRevision", "2");
+        found("commit", "3");
+        event.metadata.clear();
+        let error = Commit::of(&event).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the event cannot be sent there: missing revision metadata"
+        );
+    }
+
+    #[test]
+    fn a_status_is_named_after_object_and_provider_unless_an_expression_says_otherwise() {
+        let mut target = testing::Example::default().target;
+        let name = |target: &Target| status_name(&testing::error(), target);
+        assert_eq!(
+            name(&target),
+            Ok("kustomization/webapp/0c9c2e41".to_owned())
+        );
+        target.commit_status = Some("Prod/Web".to_owned());
+        assert_eq!(name(&target), Ok("Prod/Web".to_owned()));
+        target.commit_status = Some(String::new());
+        let error = name(&target).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the Provider cannot be used: commit status cannot be empty; see spec.commitStatusExpr"
+        );
+    }
+
+    #[test]
+    fn an_event_of_another_severity_has_no_state() {
+        let mut event = testing::error();
+        event.severity = "trace".to_owned();
+        let error = sha1_state(&event).unwrap_err();
+        assert_eq!((error.category(), error.is_permanent()), ("event", true));
     }
 }

@@ -1,5 +1,6 @@
 //! Addresses of git repositories.
 
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -39,7 +40,8 @@ impl Repository {
         };
         let mut host = Url::parse(&spelled).ok()?;
         let path = host.path().trim_matches('/');
-        let id = path.strip_suffix(".git").unwrap_or(path).to_owned();
+        let id = path.strip_suffix(".git").unwrap_or(path);
+        let id = percent_decode_str(id).decode_utf8().ok()?.into_owned();
         host.set_username("").ok()?;
         host.set_password(None).ok()?;
         host.set_path("");
@@ -116,6 +118,11 @@ mod tests {
                 "http://host.test/",
                 "foo/bar",
             ),
+            (
+                "https://host.test/my%20team/bar",
+                "https://host.test/",
+                "my team/bar",
+            ),
         ] {
             let found = Repository::parse(address).unwrap();
             assert_eq!(
@@ -134,5 +141,31 @@ mod tests {
         let base = Url::parse("https://host.test/api/").unwrap();
         let url = below(&base, ["a/b", "c?d", "é"]).unwrap();
         assert_eq!(url.as_str(), "https://host.test/api/a%2Fb/c%3Fd/%C3%A9");
+    }
+
+    #[test]
+    fn owner_and_name_are_all_of_a_path() {
+        let of = |address: &str| {
+            let found = Repository::parse(address).unwrap();
+            let parts = found.owner_and_name();
+            let parts = parts.map(|(owner, name)| format!("{owner} {name}"));
+            parts.map_err(|error| error.category())
+        };
+        assert_eq!(
+            of("https://host.test/foo/bar.git"),
+            Ok("foo bar".to_owned())
+        );
+        for path in [
+            "",
+            "foo",
+            "foo/",
+            "foo/bar/baz",
+            "foo//bar",
+            "a%2Fb/c",
+            "foo/.git",
+        ] {
+            let address = format!("https://host.test/{path}");
+            assert_eq!(of(&address), Err("config"), "{path}");
+        }
     }
 }

@@ -200,3 +200,182 @@ fn token(reply: &Reply) -> Result<Conversation<Token>, ProviderError> {
         expires,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::provider::testing::{self, NOW, SECRET, answer, drive};
+
+    const INSTALLATION: &str = r#"{"id":7,"account":{"login":"jane","type":"User"}}"#;
+    const TOKEN: &str = r#"{"token":"ghs_x","expires_at":"2026-01-02T04:04:05Z"}"#;
+
+    /// How an App gets its token, from a server that answers so.
+    #[expect(clippy::needless_pass_by_value, reason = "reads best in a test")]
+    fn check(app: &GitHubApp, answers: &[(u16, &str)], want: Expect) {
+        let TokenSource::Fetch(fetch) = app_token(app, NOW).unwrap().source else {
+            panic!("an App has no identity in a cloud");
+        };
+        let answers: Vec<_> = answers.iter().map(|(s, body)| answer(*s, body)).collect();
+        let mut sent = Vec::new();
+        let end = drive(*fetch, &answers, &mut sent).map_or_else(
+            |error| format!("failed: {error}"),
+            |token| {
+                format!(
+                    "{} until {}",
+                    token.value.expose_secret(),
+                    token.expires - NOW
+                )
+            },
+        );
+        let headers = "accept: application/vnd.github+json\nauthorization: Bearer <jwt>\nx-github-api-version: 2022-11-28\n\n";
+        assert!(sent.iter().all(|request| request.ends_with(headers)));
+        let sent = sent.concat().replace(headers, "");
+        want.assert_eq(&format!("{sent}{end}\n"));
+    }
+
+    #[test]
+    fn the_installation_of_a_user_is_found_where_no_organisation_has_the_name() {
+        let mut app = testing::app();
+        app.installation_owner = Some("jane".to_owned());
+        let answers = [
+            (404, r#"{"message":"Not Found"}"#),
+            (200, INSTALLATION),
+            (201, TOKEN),
+        ];
+        check(
+            &app,
+            &answers,
+            expect![[r#"
+            GET https://api.github.com/orgs/jane/installation
+            GET https://api.github.com/users/jane/installation
+            POST https://api.github.com/app/installations/7/access_tokens
+            ghs_x until 3600
+        "#]],
+        );
+    }
+
+    #[test]
+    fn an_owner_without_an_installation_is_an_error() {
+        check(
+            &testing::app(),
+            &[(404, "{}"), (404, "{}")],
+            expect![[r#"
+            GET https://api.github.com/orgs/acme/installation
+            GET https://api.github.com/users/acme/installation
+            failed: the server answered 404: {}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn an_organisation_that_cannot_be_asked_is_no_user() {
+        check(
+            &testing::app(),
+            &[(401, "bad credentials")],
+            expect![[r#"
+            GET https://api.github.com/orgs/acme/installation
+            failed: the server answered 401: bad credentials
+        "#]],
+        );
+    }
+
+    #[test]
+    fn the_installation_of_an_id_on_an_own_server_needs_no_search() {
+        let mut app = testing::app();
+        app.installation_owner = None;
+        app.installation_id = Some("99".to_owned());
+        app.base_url = Some("https://ghe.test/api/v3/".to_owned());
+        check(
+            &app,
+            &[(201, TOKEN)],
+            expect![[r#"
+            POST https://ghe.test/api/v3/app/installations/99/access_tokens
+            ghs_x until 3600
+        "#]],
+        );
+    }
+
+    #[test]
+    fn credentials_are_complete_or_an_error_without_secrets() {
+        let told = |change: fn(&mut Target)| {
+            let mut target = testing::Example::default().target;
+            target.token = None;
+            target.github_app = Some(testing::app());
+            change(&mut target);
+            let then = |token: &SecretString| {
+                assert_eq!(token.expose_secret().trim(), token.expose_secret());
+                Ok(Exchange::nothing())
+            };
+            let end = authorized(&target, NOW, then).map(drop);
+            end.map_err(|error| {
+                let text = error.to_string();
+                assert!(
+                    error.category() == "config" && !text.contains(SECRET),
+                    "{text}"
+                );
+                text.replace("the Provider cannot be used: ", "")
+            })
+        };
+        assert_eq!(told(|_| ()), Ok(()));
+        assert_eq!(told(|target| target.token = Some("hush\n".into())), Ok(()));
+        assert_eq!(
+            told(|target| (target.github_app, target.password) = (None, Some("hush ".into()))),
+            Ok(())
+        );
+        for (change, want) in [
+            (
+                (|target| target.github_app = None) as fn(&mut Target),
+                "github token or github app details must be specified",
+            ),
+            (
+                |target| change_app(target, |app| app.installation_owner = None),
+                "app installation owner or ID must be provided to use github app authentication",
+            ),
+            (
+                |target| change_app(target, |app| app.installation_id = Some("7".to_owned())),
+                "only one of app installation owner or ID may be provided to use github app \
+                 authentication",
+            ),
+            (
+                |target| change_app(target, |app| app.private_key = String::new().into()),
+                "githubAppPrivateKey is not an RSA key in PEM",
+            ),
+            (
+                |target| change_app(target, |app| app.base_url = Some("hush:hush".to_owned())),
+                "githubAppBaseURL is not a URL of http or https",
+            ),
+        ] {
+            assert_eq!(told(change), Err(want.to_owned()));
+        }
+    }
+
+    fn change_app(target: &mut Target, change: impl FnOnce(&mut GitHubApp)) {
+        change(target.github_app.as_mut().unwrap());
+    }
+
+    #[test]
+    fn the_key_of_an_apps_token_tells_apps_apart_and_holds_no_credential() {
+        let key = |app: &GitHubApp| app_token(app, NOW).unwrap().key;
+        let app = testing::app();
+        let mut other = testing::app();
+        other.installation_owner = Some("jane".to_owned());
+        assert_eq!(key(&app), key(&testing::app()));
+        assert_ne!(key(&app), key(&other));
+        assert_eq!(key(&app).len(), 64);
+    }
+
+    #[test]
+    fn the_api_is_found_on_every_kind_of_host() {
+        for (host, want) in [
+            ("https://github.com/", "https://api.github.com/"),
+            ("https://ghe.test/", "https://ghe.test/api/v3"),
+            ("https://api.ghe.test/", "https://api.ghe.test/"),
+            ("https://x.api.ghe.test/", "https://x.api.ghe.test/"),
+        ] {
+            let base = api_base(&Url::parse(host).unwrap()).unwrap();
+            assert_eq!(base.as_str(), want, "{host}");
+        }
+    }
+}

@@ -68,15 +68,30 @@ pub(in crate::provider) fn google(
 }
 
 /// The token in a reply as RFC 6749 describes it.
-fn token(reply: &Reply, now: u64) -> Result<Conversation<Token>, ProviderError> {
+pub(in crate::provider) fn token(
+    reply: &Reply,
+    now: u64,
+) -> Result<Conversation<Token>, ProviderError> {
+    /// Azure's metadata server writes the number as a text.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Number(u64),
+        Text(String),
+    }
     #[derive(Deserialize)]
     struct Answer {
         access_token: SecretString,
-        expires_in: u64,
+        expires_in: Seconds,
     }
-    let answer: Answer = reply.json("an access token")?;
+    let wanted = "an access token";
+    let answer: Answer = reply.json(wanted)?;
+    let seconds = match answer.expires_in {
+        Seconds::Number(seconds) => Some(seconds),
+        Seconds::Text(text) => text.parse().ok(),
+    };
     Ok(Conversation::done(Token {
         value: answer.access_token,
-        expires: now.saturating_add(answer.expires_in),
+        expires: now.saturating_add(seconds.ok_or(ProviderError::Answer { wanted })?),
     }))
 }

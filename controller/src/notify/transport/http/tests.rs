@@ -381,7 +381,7 @@ async fn http_2_is_spoken_where_the_server_offers_it() {
             } else {
                 404
             };
-            let head = axum::http::Response::builder().status(status).body(());
+            let head = http::Response::builder().status(status).body(());
             respond.send_response(head.unwrap(), true).unwrap();
         }
     };
