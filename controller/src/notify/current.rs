@@ -1,5 +1,6 @@
 //! The Alerts as they are now, compiled, and the objects that their labels are compared with.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,15 +60,21 @@ impl CurrentAlerts {
             .store(Some(Arc::new(Current { alerts, snapshot })));
     }
 
-    /// Which Alerts take an event; `None` before the first list.
+    /// Which Alerts take an event; `None` before the first list, and while the labels that would decide
+    /// are still being listed.
     pub fn select(&self, event: &Event) -> Option<Selection> {
         let current = self.current.load_full()?;
+        let objects = current.snapshot.objects.load();
+        let is_awaited = Cell::new(false);
         let labels = |reference: &ResourceRef| {
-            let objects = current.snapshot.objects.load();
             let found = objects.object(reference);
+            if found.is_none() && objects.is_awaited(reference) {
+                is_awaited.set(true);
+            }
             found.map(|object| object.metadata.labels.clone())
         };
-        Some(current.alerts.select(event, &labels))
+        let selection = current.alerts.select(event, &labels);
+        (!is_awaited.get()).then_some(selection)
     }
 }
 

@@ -300,6 +300,29 @@ impl Compiled {
     }
 }
 
+/// The sources of an Alert that look at labels, each with a namespace that it looks in; `None` for
+/// every namespace.
+pub fn labelled(
+    alert: &Alert,
+    no_cross_namespace_refs: bool,
+) -> Vec<(&EventSource, Option<String>)> {
+    let all = namespaces_of(alert, no_cross_namespace_refs, &mut Vec::new());
+    let own = &alert.metadata.namespace;
+    let sources = alert.spec.event_sources.iter();
+    sources
+        .filter(|source| source.match_labels.is_some())
+        .flat_map(|source| {
+            let places = match (source.namespace.as_str(), &all) {
+                ("", Namespaces::Own) => vec![Some(own.clone())],
+                ("", Namespaces::All) => vec![None],
+                ("", Namespaces::Listed(listed)) => listed.iter().cloned().map(Some).collect(),
+                (named, _) => vec![Some(named.to_owned())],
+            };
+            places.into_iter().map(move |place| (source, place))
+        })
+        .collect()
+}
+
 fn compile(
     alert: &Alert,
     provider: Option<&Provider>,
@@ -375,13 +398,25 @@ fn namespaces(
     no_cross_namespace_refs: bool,
     warnings: &mut Vec<Warning>,
 ) -> Namespaces {
-    let annotations = &alert.metadata.annotations;
-    for name in annotations.keys().filter(|name| name.starts_with(PREFIX)) {
+    for name in alert
+        .metadata
+        .annotations
+        .keys()
+        .filter(|name| name.starts_with(PREFIX))
+    {
         if !ANNOTATIONS.iter().any(|known| known.name == name) {
             warnings.push(invalid(format!("annotation {name} is not known")));
         }
     }
-    let Some(value) = annotations.get(NAMESPACES) else {
+    namespaces_of(alert, no_cross_namespace_refs, warnings)
+}
+
+fn namespaces_of(
+    alert: &Alert,
+    no_cross_namespace_refs: bool,
+    warnings: &mut Vec<Warning>,
+) -> Namespaces {
+    let Some(value) = alert.metadata.annotations.get(NAMESPACES) else {
         return Namespaces::Own;
     };
     if no_cross_namespace_refs {

@@ -395,39 +395,39 @@ fn ids_stay_the_same_over_attempts_and_differ_between_deliveries() {
 
 #[test]
 fn a_type_of_ours_is_reached_by_generic_and_its_annotation_and_not_else() {
-    let of = |declared: &str, extra: Option<&str>| {
+    let named = |declared: &str, extra: Option<&str>| {
         let mut provider = Provider::default();
         declared.clone_into(&mut provider.spec.r#type);
         if let Some(extra) = extra {
             let annotations = &mut provider.metadata.annotations;
             annotations.insert(PROVIDER_TYPE.to_owned(), extra.to_owned());
         }
-        super::of(&provider).map(|found| found.name())
+        of(&provider).map(|found| found.name())
     };
     for name in EXTRA_TYPES {
-        assert_eq!(of("generic", Some(name)), Ok(name));
-        assert!(of(name, None).is_err() && of("slack", Some(name)).is_err());
+        assert_eq!(named("generic", Some(name)), Ok(name));
+        assert!(named(name, None).is_err() && named("slack", Some(name)).is_err());
     }
-    assert_eq!(of("slack", None), Ok("slack"));
-    assert!(of("generic", Some("slack")).is_err());
+    assert_eq!(named("slack", None), Ok("slack"));
+    assert!(named("generic", Some("slack")).is_err());
     assert_eq!(
-        of("carrier-pigeon", None),
+        named("carrier-pigeon", None),
         Err("provider carrier-pigeon not supported".to_owned())
     );
 }
 
 #[test]
 fn only_pagers_that_would_not_end_alerts_can_be_told_to() {
-    let resolves = |declared: &str, value: &str| {
+    let told = |declared: &str, value: &str| {
         let mut provider = Provider::default();
         declared.clone_into(&mut provider.spec.r#type);
         let annotations = &mut provider.metadata.annotations;
         annotations.insert(RESOLVE.to_owned(), value.to_owned());
-        super::resolves(&provider)
+        resolves(&provider)
     };
-    assert_eq!(super::resolves(&Provider::default()), Ok(false));
-    assert_eq!(resolves("opsgenie", "true"), Ok(true));
-    assert_eq!(resolves("alertmanager", "true"), Ok(true));
-    assert_eq!(resolves("alertmanager", "false"), Ok(false));
-    assert!(resolves("slack", "true").is_err() && resolves("opsgenie", "yes").is_err());
+    assert_eq!(resolves(&Provider::default()), Ok(false));
+    assert_eq!(told("opsgenie", "true"), Ok(true));
+    assert_eq!(told("alertmanager", "true"), Ok(true));
+    assert_eq!(told("alertmanager", "false"), Ok(false));
+    assert!(told("slack", "true").is_err() && told("opsgenie", "yes").is_err());
 }
