@@ -7,6 +7,8 @@
     reason = "a trial fails by panicking, tells figures, and looks at the clock"
 )]
 
+#[path = "kubernetes/alerts.rs"]
+mod alerts;
 #[path = "kubernetes/away.rs"]
 mod away;
 #[path = "kubernetes/hookgate.rs"]
@@ -38,5 +40,6 @@ fn main() -> ExitCode {
     let trials = scope::trials(trials);
     let trials = load::trials(trials);
     let trials = away::trials(trials);
+    let trials = alerts::trials(trials);
     replicas::trials(trials).run()
 }
