@@ -1,9 +1,9 @@
-//! `alertmanager`: one firing alert, with nc's labels, on which routes depend.
+//! `alertmanager`: one firing alert, with Flux's labels, on which routes depend.
 //!
 //! Mended: `endsAt` of the year 1 is not sent; where an Alertmanager refuses names of labels that
 //! Prometheus did not know before UTF-8 (`oci-digest`), they are sent again as `oci_digest`. Infos
-//! fire too, as with nc: their labels hold reason and severity, so they are not the alert that they
-//! end. With [`Target::resolve`] labels hold nothing that changes, and an info ends the alert.
+//! fire too, as with Flux: their labels hold reason and severity, so they are not the alert that they
+//! end. With `hookgate.dev/resolve` labels hold nothing that changes, and an info ends the alert.
 
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};

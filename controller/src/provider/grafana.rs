@@ -1,4 +1,4 @@
-//! `grafana`: an annotation with nc's tags.
+//! `grafana`: an annotation with Flux's tags.
 //!
 //! Mended: the message is part of the text, which is escaped, as dashboards show it as HTML; `time`
 //! in milliseconds stands beside `when`, which only the Graphite endpoint reads; tags keep to the

@@ -1,4 +1,4 @@
-//! `matrix`: a message for a room. Its transaction ID is nc's, so that attempts are one message.
+//! `matrix`: a message for a room. Its transaction ID is Flux's, so that attempts are one message.
 //!
 //! Mended: a message keeps well below the 64 KiB of an event; nobody is mentioned
 //! (`m.mentions` is empty); room IDs are escaped, an address may end in `/`; a missing token or

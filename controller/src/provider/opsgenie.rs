@@ -1,8 +1,8 @@
-//! `opsgenie`: an alert, whose alias is nc's: attempts, and what repeats itself, are one alert.
+//! `opsgenie`: an alert, whose alias is Flux's: attempts, and what repeats itself, are one alert.
 //!
 //! Mended: texts keep to Opsgenie's limits (message 130 characters, description 15,000, details
-//! 8,000). An info makes an alert of its own, as with nc: its alias holds the reason, so it is not
-//! that of the error which it ends. With [`Target::resolve`] the alias does not, and an info closes
+//! 8,000). An info makes an alert of its own, as with Flux: its alias holds the reason, so it is not
+//! that of the error which it ends. With `hookgate.dev/resolve` the alias does not, and an info closes
 //! the alert.
 
 use secrecy::ExposeSecret;

@@ -2,7 +2,7 @@
 //!
 //! Mended: user and password, or a token, are sent where the Secret has no `headers` too, and no
 //! empty ones; the delivery has a result, which a partial success is not; the span's ID stays the
-//! same over attempts. Spans are roots, as nc's are: which one would be the parent of the others,
+//! same over attempts. Spans are roots, as Flux's are: which one would be the parent of the others,
 //! no event tells.
 
 use secrecy::ExposeSecret;
