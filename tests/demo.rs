@@ -9,6 +9,8 @@
     reason = "a command speaks on its outputs and tells how long it took"
 )]
 
+#[path = "demo/alerts.rs"]
+mod alerts;
 #[path = "demo/keep.rs"]
 mod keep;
 #[path = "demo/scenes.rs"]
@@ -30,7 +32,7 @@ use crate::scenes::SCENES;
 use crate::stage::{Outcome, Stage};
 
 const HELP: &str = "Build Hookgate, run it with a real Envoy on this machine, and play scenes: genuine hooks, forged ones,
-floods, a rotated token, a controller that is down.
+floods, a rotated token, a controller that is down, alerts for a chat that is down.
 
 Usage: cargo demo [-- --keep]
 

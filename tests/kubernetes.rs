@@ -7,6 +7,8 @@
     reason = "a trial fails by panicking, tells figures, and looks at the clock"
 )]
 
+#[path = "kubernetes/alerts.rs"]
+mod alerts;
 #[path = "kubernetes/away.rs"]
 mod away;
 #[path = "kubernetes/edge.rs"]
@@ -53,5 +55,6 @@ fn main() -> ExitCode {
     let trials = load::trials(trials);
     let trials = away::trials(trials);
     let trials = migration::trials(trials);
+    let trials = alerts::trials(trials);
     replicas::trials(trials).run()
 }

@@ -2,6 +2,7 @@
 //! `--flag` or `--flag=true`, as there.
 
 mod cluster;
+mod events;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use hook::address::Cidr;
 use hook::mac::Hash;
 
 pub use self::cluster::ClusterArgs;
+pub use self::events::EventArgs;
 use crate::api::duration;
 use crate::telemetry::{Encoding, Level};
 
@@ -145,7 +147,7 @@ pub struct RunArgs {
     )]
     pub trusted_proxies: Vec<Cidr>,
 
-    /// Let OIDC issuers live at link-local and cloud metadata addresses
+    /// Let OIDC issuers and providers live at link-local and cloud metadata addresses
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub allow_metadata_addresses: bool,
 
@@ -156,6 +158,10 @@ pub struct RunArgs {
     /// Where Google's ES256 keys are fetched for gcr
     #[arg(long, value_name = "URL", default_value = crate::receiver::jwks::GOOGLE_IAP_KEYS, hide_default_value = true)]
     pub gcr_iap_keys_url: String,
+
+    /// Events and alerts.
+    #[command(flatten)]
+    pub events: EventArgs,
 
     /// Form of log lines
     #[arg(long, value_enum, default_value_t = Encoding::Json)]

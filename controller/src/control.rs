@@ -16,6 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::activity::Activities;
+use crate::clock;
+use crate::notify::ask::{self, AlertsAsk};
+use crate::notify::spool::Spool;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
 use crate::trigger::deliver;
@@ -37,6 +40,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Ask {
+    /// Something about alerts.
+    Alerts(AlertsAsk),
     /// What is known of one Receiver.
     Receiver {
         /// `namespace/name`.
@@ -92,6 +97,8 @@ pub struct Control {
     pub edges: Arc<Edges>,
     /// Where resources may be.
     pub reach: Reach,
+    /// The events that are not delivered.
+    pub spool: Arc<Spool>,
 }
 
 /// The socket, removed when dropped.
@@ -155,15 +162,16 @@ impl Control {
             .read_line(&mut line)
             .await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(ask) => self.ask(&ask),
+            Ok(ask) => self.ask(&ask).await,
             Err(error) => json!({"error": format!("not a question that is known here: {error}")}),
         };
         write.write_all(answer.to_string().as_bytes()).await
     }
 
-    fn ask(&self, ask: &Ask) -> Value {
+    async fn ask(&self, ask: &Ask) -> Value {
         match ask {
             Ask::Receiver { name, show_path } => self.receiver(name, *show_path),
+            Ask::Alerts(ask) => ask::answer(&self.spool, ask, clock::now_ms()).await,
         }
     }
 
@@ -259,6 +267,8 @@ mod tests {
 
     use super::*;
     use crate::args::RunArgs;
+    use crate::notify::queue::Room;
+    use crate::notify::spool::Limits;
     use crate::{manifests, publish};
 
     const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: [{kind: GitRepository, name: app}, {kind: Bucket, name: \"*\"}]}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";
@@ -282,6 +292,7 @@ mod tests {
             activities: Arc::default(),
             edges: Arc::default(),
             reach: Reach::default(),
+            spool: Arc::new(Spool::in_memory(Limits::default(), Room::default())),
         };
         let receivers = [("ns/app", "github")];
         control.activities.settle(receivers.into_iter());

@@ -8,8 +8,10 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::clock;
 use crate::manifests::requester::ManifestRequester;
 use crate::metrics::Metrics;
+use crate::notify::spool::Spool;
 use crate::xds::Edges;
 
 /// Whether hooks should be sent here: a table has been compiled from a complete list, and the
@@ -66,9 +68,10 @@ pub fn routes(readiness: Readiness, requester: Option<Arc<ManifestRequester>>) -
 }
 
 /// The routes of the metrics port.
-pub fn metrics_routes(metrics: Arc<Metrics>, edges: Arc<Edges>) -> Router {
+pub fn metrics_routes(metrics: Arc<Metrics>, edges: Arc<Edges>, spool: Arc<Spool>) -> Router {
     let scrape = move || async move {
         metrics.edges(edges.counts());
+        metrics.alerts.spool(&spool.stats(), clock::now_ms());
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         ([(header::CONTENT_TYPE, kind)], metrics.encode()).into_response()
     };

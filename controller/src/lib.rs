@@ -9,10 +9,15 @@
 //!     ├──► xds ──► Envoy                         the table and the filter's code; reports come back
 //!     ▼
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
+//!
+//!  notify::server ──► notify::select (pure) ──► notify::spool ──► notify::dispatch ──► notify::transport
+//!                                                                      │ api::event, Target
+//!                                                                      └──► provider (pure) ──► Exchange
 //! ```
 //!
-//! What talks to the cluster stands behind two small interfaces: a [`objects::Snapshot`] comes in,
-//! a [`trigger::annotate::Requester`] goes out.
+//! What talks to the cluster stands behind small interfaces: a [`objects::Snapshot`] comes in, a
+//! [`trigger::annotate::Requester`] goes out; Secrets come by a [`notify::target::SecretReader`],
+//! and what an Alert's owner has to know goes to a [`notify::warn::Warn`].
 
 pub mod activity;
 pub mod address;
@@ -28,9 +33,13 @@ pub mod flux_recv;
 pub mod health;
 pub mod kubernetes;
 pub mod manifests;
+pub mod mask;
 pub mod metrics;
 pub mod migrate;
+pub mod notify;
 pub mod objects;
+mod outbound;
+pub mod provider;
 pub mod publish;
 pub mod receiver;
 pub mod signature;

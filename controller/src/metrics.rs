@@ -1,5 +1,6 @@
 //! Every metric, by name. Labels are bounded: nothing that a sender chooses becomes a label.
 
+mod alerts;
 mod receivers;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+pub use self::alerts::{ALERT_DOCS, AlertMetrics};
 use self::receivers::ByReceiver;
 use crate::activity::Activities;
 use crate::xds::Counts;
@@ -193,6 +195,8 @@ pub struct ReadyLabels {
 /// The metrics and their registry.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of events and alerts.
+    pub alerts: AlertMetrics,
     registry: Registry,
     duration: Family<HttpLabels, Histogram>,
     size: Family<HttpLabels, Histogram>,
@@ -230,6 +234,7 @@ impl Metrics {
     /// Metrics, those by Receiver out of `activities`.
     pub fn new(activities: Arc<Activities>) -> Self {
         let mut metrics = Self {
+            alerts: AlertMetrics::default(),
             registry: Registry::default(),
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
@@ -287,6 +292,7 @@ impl Metrics {
             docs.next(),
             self.xds_tls_reload_failures.clone(),
         );
+        self.alerts.register(&mut self.registry);
     }
 
     /// All metrics in the text form that Prometheus scrapes.
@@ -461,7 +467,13 @@ mod tests {
         metrics.leads(true);
         metrics.compiled(1, 0, 0, 10);
         let text = metrics.encode();
-        for doc in DOCS {
+        check_docs(&text, DOCS);
+        assert!(text.contains("method=\"other\"") && !text.contains("BREW"));
+    }
+
+    /// Every metric of `docs` is in a scrape with its labels.
+    pub(super) fn check_docs(text: &str, docs: &[Doc]) {
+        for doc in docs {
             let series = text
                 .lines()
                 .find(|line| {
@@ -478,7 +490,6 @@ mod tests {
             let help = format!("# HELP {stem} {}.\n", doc.help);
             assert!(text.contains(&help), "{help} is not in\n{text}");
         }
-        assert!(text.contains("method=\"other\"") && !text.contains("BREW"));
     }
 
     #[test]

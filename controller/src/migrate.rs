@@ -34,8 +34,6 @@ pub struct Plans<'a> {
     pub options: &'a Options,
     /// Whether OIDC issuers may live where cloud metadata services do.
     pub allow_metadata_addresses: bool,
-    /// Whether it sends alerts, and owns the finalizers of Alerts and Providers.
-    pub sends_alerts: bool,
 }
 
 /// Whether somebody has to do something.
@@ -92,12 +90,7 @@ pub fn check(today: &Today<'_>, plans: &Plans<'_>) -> Report {
             .iter()
             .map(|alert| alerts::alert(alert, today, plans)),
     );
-    outlooks.extend(
-        today
-            .providers
-            .iter()
-            .map(|provider| alerts::provider(provider, plans)),
-    );
+    outlooks.extend(today.providers.iter().map(alerts::provider));
     if !receivers.is_empty() {
         let changes = EVERY.map(|text| (Weight::Note, text.to_owned()));
         outlooks.push(Outlook {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
+use crate::api::alert::Alert;
 use crate::api::meta::ObjectMeta;
+use crate::api::provider::Provider;
 use crate::api::receiver::Receiver;
-use crate::api::reference::ResourceRef;
+use crate::api::reference::{ResourceRef, group};
 use crate::api::secret::Secret;
 
 /// All Receivers and their Secrets at one moment, and a view of what they name.
@@ -17,6 +19,10 @@ use crate::api::secret::Secret;
 pub struct Snapshot {
     /// The Receivers.
     pub receivers: Vec<Arc<Receiver>>,
+    /// The Alerts.
+    pub alerts: Vec<Arc<Alert>>,
+    /// The Providers.
+    pub providers: Vec<Arc<Provider>>,
     /// The Secrets, by namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
     /// Why a Secret could not be read, where it is more than that there is none.
@@ -52,14 +58,14 @@ pub struct Objects {
     pub pending: BTreeMap<Scope, Pending>,
 }
 
-/// The objects of one kind in one namespace.
+/// The objects of one kind in one namespace, or in all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     /// `group/version`.
     pub api_version: String,
     /// Kind.
     pub kind: String,
-    /// Namespace.
+    /// Namespace; empty for all of them.
     pub namespace: String,
 }
 
@@ -101,6 +107,16 @@ impl Objects {
                     ..reference.clone()
                 })
             })
+        })
+    }
+
+    /// Whether the list in which an object would stand is still being read.
+    pub fn is_awaited(&self, reference: &ResourceRef) -> bool {
+        self.pending.iter().any(|(scope, pending)| {
+            pending.is_temporary
+                && scope.kind == reference.kind
+                && group(&scope.api_version) == reference.group()
+                && (scope.namespace.is_empty() || scope.namespace == reference.namespace)
         })
     }
 

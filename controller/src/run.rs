@@ -1,5 +1,6 @@
 //! `hookgate run`: starts everything, keeps the table current, stops in order.
 
+mod alerts;
 mod listeners;
 mod publisher;
 mod source;
@@ -26,6 +27,8 @@ use crate::health::{self, Readiness};
 use crate::kubernetes::ConnectError;
 use crate::manifests::ManifestsError;
 use crate::metrics::Metrics;
+use crate::notify::service;
+use crate::notify::spool::OpenError;
 use crate::publish::{Compiled, Options};
 use crate::receiver::jwks::{self, Jwks};
 use crate::trigger::annotate::Annotator;
@@ -66,6 +69,9 @@ pub enum RunError {
     /// The file is not WebAssembly.
     #[error("{0:?} is not a WebAssembly module; give --filter FILE")]
     NotWasm(PathBuf),
+    /// The folder of accepted events.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
     /// The folder of manifests.
     #[error(transparent)]
     Manifests(#[from] ManifestsError),
@@ -122,6 +128,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (published, compiled) = watch::channel(incomplete);
     let readiness = Readiness::default();
 
+    let spool = service::open_spool(&args.events)?;
     let listeners = Listeners::bind(&args).await?;
     let socket = Socket::bind(&args.control_socket).await?;
     let deliverer = Arc::new(Deliverer::new(
@@ -144,9 +151,17 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         };
         async move { xds::serve(listeners.xds, tls, offered, edges, sink, shutdown).await }
     });
+    let events = alerts::start(
+        &args,
+        listeners.events,
+        spool.clone(),
+        &source,
+        metrics.clone(),
+        stopped.clone(),
+    );
     serve(
         listeners.metrics,
-        health::metrics_routes(metrics.clone(), edges.clone()),
+        health::metrics_routes(metrics.clone(), edges.clone(), spool.clone()),
         stopped.clone(),
     );
     serve(
@@ -159,6 +174,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         activities: activities.clone(),
         edges,
         reach,
+        spool,
     }));
     let publisher = Publisher {
         current,
@@ -177,8 +193,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         .cluster
         .map(|cluster| cluster.reconcile(&args.cluster, compiled, metrics, troubles, leaving));
     tracing::info!(
-        hooks = %args.receiver_addr, xds = %args.xds_addr, metrics = %args.metrics_addr,
-        health = %args.health_addr, "listening"
+        hooks = %args.receiver_addr, events = %args.events.events_addr, xds = %args.xds_addr,
+        metrics = %args.metrics_addr, health = %args.health_addr, "listening"
     );
 
     signals.next().await;
@@ -193,6 +209,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let _ = stop.send(true);
     let _ = hooks.await;
     deliverer.drain().await;
+    events.stopped().await;
     for handle in reconciling.into_iter().flatten() {
         let _ = handle.await;
     }

@@ -9,18 +9,21 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, CommandFactory as _};
-use controller::annotations::ANNOTATIONS;
+use controller::annotations::{ANNOTATIONS, Doc};
 use controller::args::RunArgs;
-use controller::metrics::DOCS;
+use controller::metrics::{ALERT_DOCS, DOCS};
+use controller::notify::select;
+use controller::provider::{self, PROVIDER_TYPES, Takes};
 use hook::receiver::RECEIVER_TYPES;
 
-/// A table's name in the README's marks, and what renders it.
 /// The mark that a table stands between, and what renders it.
 type Table = (&'static str, fn() -> String);
 
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 6] = [
     ("receivers", receivers),
     ("annotations", annotations),
+    ("providers", providers),
+    ("alert-annotations", alert_annotations),
     ("flags", flags),
     ("metrics", metrics),
 ];
@@ -84,6 +87,65 @@ fn annotations() -> String {
     table(["annotation", "value", "default", "what it does"], rows)
 }
 
+fn providers() -> String {
+    let rows = PROVIDER_TYPES.iter().map(|provider| {
+        let name = provider.name();
+        let file = format!("src/provider/{}.rs", name.replace(['-', '.'], "_"));
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+        let source = fs::read_to_string(&path).expect("each provider type has a file of its name");
+        let takes = match provider.takes() {
+            Takes::Messages => "messages",
+            Takes::Everything => "everything",
+            Takes::CommitStatuses => "what is about a commit",
+            Takes::ChangeRequests => "what is about a change request",
+        };
+        let (sends, mended) = described(&source, name);
+        [code(name), sends, takes.to_owned(), mended]
+    });
+    table(
+        ["type", "what it sends", "takes", "other than Flux's"],
+        rows,
+    )
+}
+
+/// What the first lines of a provider's file say that it is, and what it does better than Flux's.
+fn described(source: &str, name: &str) -> (String, String) {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let text: Vec<&str> = lines.map(str::trim).collect();
+    let text = text.join("\n");
+    let mut paragraphs = text.split("\n\n").map(|text| text.replace('\n', " "));
+    let first = paragraphs.next().unwrap_or_default();
+    let sends = first
+        .strip_prefix(&format!("`{name}`: "))
+        .unwrap_or_else(|| panic!("the file of {name} does not open with its name"));
+    let rest: Vec<String> = paragraphs.collect();
+    let rest = rest.join(" ");
+    let mended = ["Mended: ", "Better than Flux's: "]
+        .iter()
+        .find_map(|mark| Some(rest.split_once(mark)?.1));
+    let mended = mended.unwrap_or_default().trim_end_matches('.').to_owned();
+    (sends.trim_end_matches('.').to_owned(), mended)
+}
+
+fn alert_annotations() -> String {
+    let on = |kind: &'static str, docs: &'static [Doc]| docs.iter().map(move |doc| (kind, doc));
+    let rows = on("Alert", select::ANNOTATIONS).chain(on("Provider", provider::ANNOTATIONS));
+    let rows = rows.map(|(kind, doc)| {
+        let [name, value, default, help] = [doc.name, doc.value, doc.default, doc.help];
+        [
+            code(name),
+            kind.to_owned(),
+            value.to_owned(),
+            default.to_owned(),
+            help.to_owned(),
+        ]
+    });
+    table(
+        ["annotation", "on", "value", "default", "what it does"],
+        rows,
+    )
+}
+
 fn flags() -> String {
     let command = RunArgs::command();
     let rows = command
@@ -97,7 +159,7 @@ fn flags() -> String {
 }
 
 fn metrics() -> String {
-    let rows = DOCS.iter().map(|doc| {
+    let rows = DOCS.iter().chain(ALERT_DOCS).map(|doc| {
         let labels: Vec<String> = doc
             .labels
             .split(", ")

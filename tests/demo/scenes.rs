@@ -4,6 +4,7 @@ use e2e::client::{Request, Tally};
 use e2e::forge::payload;
 use e2e::manifests::{NAMESPACE, Receiver};
 
+use crate::alerts;
 use crate::stage::{LIMITED, LIMITED_BURST, Outcome, Stage, counted, said};
 
 /// A scene.
@@ -20,6 +21,7 @@ const REFUSED: &str =
     "everything else ends at the gate: no Pod is woken, the Kubernetes API is not asked";
 const FLOODS: &str = "floods are limited, and genuine hooks still pass";
 const ROTATION: &str = "a token is rotated without a lost hook";
+const ALERTS: &str = "an alert reaches a chat, a pager and a commit, whatever is down in between";
 const OUTAGE: &str = "parts fail: the gate stays shut for forgers, and opens again by itself";
 
 /// Every scene. Their order matters: floods come after what they would disturb, outages last.
@@ -220,6 +222,18 @@ pub(crate) const SCENES: &[Scene] = &[
                 Err(error) => failed(error),
             }
         },
+    },
+    Scene {
+        act: ALERTS,
+        title: "a Kustomization fails",
+        sent: "one event, as kustomize-controller posts it",
+        play: alerts::arrive,
+    },
+    Scene {
+        act: ALERTS,
+        title: "the chat is down, then kill -9",
+        sent: "20 events while the chat is down; then hookgate is killed",
+        play: alerts::outage,
     },
 ];
 

@@ -8,6 +8,9 @@ use e2e::client::{Client, Request, Tally};
 use e2e::manifests::Receiver;
 use e2e::world::Options;
 use e2e::{Hook, World, wait};
+use tempfile::TempDir;
+
+use crate::alerts::Providers;
 
 /// Hooks a minute from one address, and hooks at once: low, so that a flood of the demo's size meets it.
 const ADDRESS_RATE: &str = "3000";
@@ -36,13 +39,20 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) world: World,
+    pub(crate) providers: Providers,
+    _spool: TempDir,
 }
 
 impl Stage {
     /// Gets, builds and starts everything.
     pub(crate) fn build() -> Result<Self, String> {
+        let spool = tempfile::Builder::new().prefix("hookgate-spool-").tempdir();
+        let spool = spool.map_err(|error| error.to_string())?;
         let options = Options {
-            controller_flags: vec!["--gcr-certs-url={issuer}/jwks".to_owned()],
+            controller_flags: vec![
+                "--gcr-certs-url={issuer}/jwks".to_owned(),
+                format!("--spool-dir={}", spool.path().display()),
+            ],
             edge_flags: vec![
                 "--address-rate".to_owned(),
                 ADDRESS_RATE.to_owned(),
@@ -52,7 +62,13 @@ impl Stage {
             ..Options::default()
         };
         let world = World::try_start(options).map_err(|error| error.to_string())?;
-        let mut stage = Self { world };
+        let providers = Providers::start();
+        world.manifests.write("alerts", &providers.manifests());
+        let mut stage = Self {
+            world,
+            providers,
+            _spool: spool,
+        };
         let limited = Receiver::new("generic-hmac", LIMITED)
             .annotation("hookgate.dev/rate", "1")
             .annotation("hookgate.dev/burst", &LIMITED_BURST.to_string());

@@ -39,6 +39,8 @@ pub enum Error {
 pub struct Addresses {
     /// `--receiverAddr`: hooks.
     pub receiver: SocketAddr,
+    /// `--events-addr`: events of Flux's controllers.
+    pub events: SocketAddr,
     /// `--xds-addr`: ECDS for Envoy.
     pub xds: SocketAddr,
     /// `--metrics-addr`.
@@ -48,11 +50,12 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Four reserved ports of 127.0.0.1.
+    /// Five reserved ports of 127.0.0.1.
     #[must_use]
     pub fn reserve() -> Self {
         Self {
             receiver: ports::address(),
+            events: ports::address(),
             xds: ports::address(),
             metrics: ports::address(),
             health: ports::address(),
@@ -116,6 +119,7 @@ impl Controller {
     pub fn command(options: &Options) -> Command {
         let Addresses {
             receiver,
+            events,
             xds,
             metrics,
             health,
@@ -128,6 +132,7 @@ impl Controller {
             .arg("--filter")
             .arg(&options.filter)
             .args(["--receiverAddr", &receiver.to_string()])
+            .args(["--events-addr", &events.to_string()])
             .args(["--xds-addr", &xds.to_string()])
             .args(["--metrics-addr", &metrics.to_string()])
             .args(["--health-addr", &health.to_string()])

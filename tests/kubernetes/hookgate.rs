@@ -110,6 +110,7 @@ fn command(
 ) -> Result<Command, binaries::Error> {
     let Addresses {
         receiver,
+        events,
         xds,
         metrics,
         health,
@@ -121,6 +122,7 @@ fn command(
         .arg("--filter")
         .arg(binaries::filter_wasm()?)
         .args(["--receiverAddr", &receiver.to_string()])
+        .args(["--events-addr", &events.to_string()])
         .args(["--xds-addr", &xds.to_string()])
         .args(["--metrics-addr", &metrics.to_string()])
         .args(["--health-addr", &health.to_string()])

@@ -164,6 +164,9 @@ impl<'e> Run<'e> {
             "res" => self.scope.res.map(Val::from_json),
             "req" => self.scope.req.map(Val::from_json),
             "claims" => self.scope.claims.map(Val::from_json),
+            "event" => self.scope.event.map(Val::from_json),
+            "provider" => self.scope.provider.map(Val::from_json),
+            "alert" => self.scope.alert.map(Val::from_json),
             "vars" => self.scope.vars.map(|vars| Val::Vars(vars.values())),
             _ => functions::type_named(name).map(Val::Type),
         };

@@ -1,4 +1,4 @@
-//! Filters and claim checks: expressions in the Common Expression Language (CEL).
+//! Filters, claim checks and names: expressions in the Common Expression Language (CEL).
 //!
 //! An [`Expression`] is compiled once, when its Receiver changes, and evaluated for each hook. The
 //! parser, the computation of time and the formatting of text are those of the `cel` crate; the
@@ -120,6 +120,8 @@ pub struct Declared {
     pub vars: bool,
     /// `res` and `req`: the resource and the request body.
     pub objects: bool,
+    /// `event`, `provider` and `alert`: what a commit status is made of.
+    pub alerting: bool,
 }
 
 impl Declared {
@@ -130,6 +132,9 @@ impl Declared {
             (self.objects, "req"),
             (self.claims, "claims"),
             (self.vars, "vars"),
+            (self.alerting, "event"),
+            (self.alerting, "provider"),
+            (self.alerting, "alert"),
         ]
         .into_iter()
         .filter_map(|(is_declared, name)| is_declared.then_some(name))
@@ -150,6 +155,12 @@ pub struct Scope<'a> {
     pub claims: Option<&'a Json>,
     /// The variables evaluated so far.
     pub vars: Option<&'a Vars>,
+    /// The event, its metadata merged.
+    pub event: Option<&'a Json>,
+    /// The Provider.
+    pub provider: Option<&'a Json>,
+    /// The Alert.
+    pub alert: Option<&'a Json>,
 }
 
 impl fmt::Debug for Scope<'_> {
@@ -160,6 +171,9 @@ impl fmt::Debug for Scope<'_> {
             .field("req", &self.req.is_some())
             .field("claims", &self.claims.is_some())
             .field("vars", &self.vars.is_some())
+            .field("event", &self.event.is_some())
+            .field("provider", &self.provider.is_some())
+            .field("alert", &self.alert.is_some())
             .finish()
     }
 }
@@ -194,6 +208,13 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         self.0.type_name()
     }
+
+    fn mistaken_for(&self, wanted: &Type) -> CelError {
+        CelError::OutputType {
+            wanted: wanted.to_string(),
+            found: self.type_name().to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for Value {
@@ -217,10 +238,25 @@ impl Expression {
     ///
     /// What is wrong with the source, and where. The caller names the expression.
     pub fn filter(source: &str, declared: &Declared) -> Result<Self, CelError> {
-        let (expression, result) = Self::compile(source, *declared)?;
-        if result != Type::Bool {
-            let found = result.to_string();
-            return Err(CelError::OutputType { found });
+        Self::of_type(source, *declared, &Type::Bool)
+    }
+
+    /// Compiles a name: an expression whose static type is exactly string.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the source, and where. The caller names the expression.
+    pub fn text(source: &str, declared: &Declared) -> Result<Self, CelError> {
+        Self::of_type(source, *declared, &Type::String)
+    }
+
+    fn of_type(source: &str, declared: Declared, wanted: &Type) -> Result<Self, CelError> {
+        let (expression, result) = Self::compile(source, declared)?;
+        if result != *wanted {
+            return Err(CelError::OutputType {
+                wanted: wanted.to_string(),
+                found: result.to_string(),
+            });
         }
         Ok(expression)
     }
@@ -262,9 +298,19 @@ impl Expression {
     pub fn matches(&self, scope: &Scope<'_>) -> Result<bool, CelError> {
         match self.run(scope)? {
             Value(Val::Bool(value)) => Ok(value),
-            other => Err(CelError::OutputType {
-                found: other.type_name().to_owned(),
-            }),
+            other => Err(other.mistaken_for(&Type::Bool)),
+        }
+    }
+
+    /// Evaluates a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`matches`](Self::matches).
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, CelError> {
+        match self.run(scope)? {
+            Value(Val::Text(text)) => Ok(text.to_string()),
+            other => Err(other.mistaken_for(&Type::String)),
         }
     }
 
@@ -352,9 +398,11 @@ pub enum CelError {
         /// What it is instead.
         found: &'static str,
     },
-    /// A filter is not a bool.
-    #[error("CEL expression output type mismatch: expected bool, got {found}")]
+    /// A filter is not a bool, or a name not a string.
+    #[error("CEL expression output type mismatch: expected {wanted}, got {found}")]
     OutputType {
+        /// The type it must have.
+        wanted: String,
         /// The type of the expression.
         found: String,
     },

@@ -11,16 +11,19 @@ const FILTER: Declared = Declared {
     claims: false,
     vars: false,
     objects: true,
+    alerting: false,
 };
 const OIDC_FILTER: Declared = Declared {
     claims: true,
     vars: false,
     objects: true,
+    alerting: false,
 };
 const OIDC: Declared = Declared {
     claims: true,
     vars: true,
     objects: false,
+    alerting: false,
 };
 
 fn resource() -> Json {
@@ -64,6 +67,7 @@ fn eval(source: &str) -> Result<bool, CelError> {
         req: Some(&req),
         claims: Some(&claims),
         vars: None,
+        ..Scope::default()
     };
     Expression::filter(source, &OIDC_FILTER)?.matches(&scope)
 }

@@ -19,9 +19,6 @@ use crate::objects::Snapshot;
 use crate::publish;
 use crate::trigger::select::Reach;
 
-/// Whether `hookgate run` sends alerts and owns the finalizers of Alerts and Providers.
-const SENDS_ALERTS: bool = false;
-
 /// Say, object by object, what would change when hookgate takes over from notification-controller
 ///
 /// Reads Receivers, Alerts, Providers and the Secrets that Receivers name, changes nothing, and prints no secret and no path.
@@ -81,7 +78,6 @@ pub(super) fn run(args: &MigrateArgs) -> Result<ExitCode, AnyError> {
     let plans = Plans {
         options: &options,
         allow_metadata_addresses: flags.allow_metadata_addresses,
-        sends_alerts: SENDS_ALERTS,
     };
     let report = migrate::check(&today, &plans);
     print(&report.to_string())?;

@@ -1,5 +1,6 @@
 //! The commands: `run`, and the ones for people and scripts.
 
+mod alerts;
 mod crds;
 mod explain;
 mod import;
@@ -34,6 +35,7 @@ enum Command {
     Crds(crds::CrdsArgs),
     Import(import::ImportArgs),
     Migrate(migrate::MigrateArgs),
+    Alerts(alerts::AlertsArgs),
     /// Configure Envoy
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -70,6 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Command::Alerts(args) => alerts::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)
         }

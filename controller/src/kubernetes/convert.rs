@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::live::{Live, LiveStatus};
+use crate::api::alert::{Alert, AlertSpec};
 use crate::api::meta::ObjectMeta;
+use crate::api::provider::Provider;
 use crate::api::receiver::{Receiver, ReceiverSpec};
 use crate::api::secret::{RawSecret, Secret};
 use crate::objects::{ObjectRecord, Scope};
@@ -122,13 +124,68 @@ fn each(value: &mut Value, field: &str, change: impl Fn(&mut Value)) {
     }
 }
 
-/// A Secret, or why it can't be used. Never names a value.
+/// A Receiver's Secret, or why it can't be used. Never names a value.
 pub(super) fn secret(object: Value) -> Result<Secret, String> {
-    let raw: RawSecret = serde_json::from_value(object)
-        .map_err(|_| "its data is not a map of keys to base64".to_owned())?;
-    let mut secret = Secret::try_from(raw).map_err(|error| error.to_string())?;
+    let mut secret = whole_secret(object)?;
     secret.keep_only(&KEYS);
     Ok(secret)
+}
+
+/// A Secret with all its keys, or why it can't be used. Never names a value.
+pub(super) fn whole_secret(object: Value) -> Result<Secret, String> {
+    let raw: RawSecret = serde_json::from_value(object)
+        .map_err(|_| "its data is not a map of keys to base64".to_owned())?;
+    Secret::try_from(raw).map_err(|error| error.to_string())
+}
+
+/// An Alert, or why its spec means nothing here.
+pub(super) fn alert(metadata: &Value, data: Value) -> Result<Alert, Problem> {
+    let spec = alerting_spec(data);
+    let spec = match spec {
+        // The schema does not ask for one.
+        Value::Null => AlertSpec::default(),
+        // Nothing in an Alert is a secret.
+        spec => serde_json::from_value(spec).map_err(|error| error.to_string())?,
+    };
+    let metadata = steady(metadata);
+    Ok(Alert { metadata, spec })
+}
+
+/// A Provider, or why its spec means nothing here. An address may be a secret.
+pub(super) fn provider(metadata: &Value, data: Value) -> Result<Provider, Problem> {
+    let spec = alerting_spec(data);
+    let spec = serde_json::from_value(spec)
+        .map_err(|_| "the spec is not that of a Provider".to_owned())?;
+    let metadata = steady(metadata);
+    Ok(Provider { metadata, spec })
+}
+
+fn alerting_spec(mut data: Value) -> Value {
+    let mut spec = data.get_mut("spec").map(Value::take).unwrap_or_default();
+    drop_nulls(&mut spec);
+    spec
+}
+
+/// Metadata without what changes with every write.
+fn steady(metadata: &Value) -> ObjectMeta {
+    let meta: ObjectMeta = serde_json::from_value(metadata.clone()).unwrap_or_default();
+    let is_meant = |(name, _): &(String, String)| !name.starts_with("kubectl.kubernetes.io/");
+    ObjectMeta {
+        annotations: meta.annotations.into_iter().filter(is_meant).collect(),
+        resource_version: None,
+        ..meta
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Name and metadata of an object of a scope.
@@ -228,6 +285,36 @@ mod tests {
             assert!(problem.is_some());
             assert_eq!(receiver.spec, ReceiverSpec::default());
         }
+    }
+
+    #[test]
+    fn an_alert_and_a_provider_are_read_without_what_changes_all_the_time() {
+        let data = || {
+            json!({"spec": {"providerRef": {"name": "chat"}, "summary": null, "new": 1,
+                "eventSources": [{"kind": "Bucket", "name": "*", "matchLabels": null}]}})
+        };
+        let read = alert(&metadata(), data()).unwrap();
+        let mut other = metadata();
+        other["resourceVersion"] = json!("8");
+        other["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = json!("{}");
+        assert_eq!(alert(&other, data()).unwrap(), read);
+        assert_eq!(read.spec.event_severity, "info");
+        assert_eq!(read.spec.event_sources[0].match_labels, None);
+        let chat = json!({"spec": {"type": "slack", "address": "https://a.test", "proxy": null}});
+        assert_eq!(provider(&metadata(), chat).unwrap().spec.r#type, "slack");
+        for bad in [
+            json!({"spec": {"type": ["hunter2"]}}),
+            json!({}),
+            Value::Null,
+        ] {
+            let problem = provider(&metadata(), bad.clone()).unwrap_err();
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+        assert!(alert(&metadata(), json!({"spec": {"eventSources": 1}})).is_err());
+        assert_eq!(
+            alert(&metadata(), json!({})).unwrap().spec,
+            AlertSpec::default()
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::finalizers::Relic;
+
 /// Namespace and name.
 pub type Key = (String, String);
 
@@ -91,11 +93,13 @@ impl fmt::Debug for Condition {
     }
 }
 
-/// All Receivers at one moment.
+/// All Receivers at one moment, and what else is to be written.
 #[derive(Clone, Debug, Default)]
 pub struct Lives {
     /// Each by its name.
     pub receivers: BTreeMap<Key, Arc<Live>>,
     /// The resourceVersions of the Secrets whose changes reconcile Receivers.
     pub watched_secrets: BTreeMap<Key, String>,
+    /// Alerts and Providers with a finalizer that is to be taken off.
+    pub relics: Vec<Arc<Relic>>,
 }

@@ -16,9 +16,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::api::{Api, ApiError, path};
 use super::convert;
 use super::feed::{Step, follow};
+use super::finalizers::Relic;
 use super::kinds::Kinds;
 use super::live::{Key, Lives};
-use super::world::{Dirty, SecretVersion, Seen, World};
+use super::world::{Dirty, Held, SecretVersion, Seen, World};
+use crate::api::alert::Alert;
+use crate::api::provider::Provider;
 use crate::api::secret::Secret;
 use crate::clock;
 use crate::objects::{ObjectRecord, Scope, Snapshot};
@@ -103,6 +106,8 @@ pub async fn snapshot(
 /// What happens to the World.
 enum Message {
     Receivers(Step<Seen>),
+    Alerts(Step<Held<Alert>>),
+    Providers(Step<Held<Provider>>),
     Secrets(Step<(Key, SecretVersion)>),
     Objects(Scope, u64, Step<(Key, Arc<ObjectRecord>)>),
     Read(Key, String, Result<Secret, ApiError>),
@@ -123,6 +128,8 @@ struct Watcher {
 impl Watcher {
     async fn run(mut self, mut inbox: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
         let receivers = tokio::spawn(self.receivers()).abort_handle();
+        let alerts = tokio::spawn(self.alerts()).abort_handle();
+        let providers = tokio::spawn(self.providers()).abort_handle();
         let secrets = tokio::spawn(self.secrets()).abort_handle();
         let mut flush = Flush::default();
         loop {
@@ -143,7 +150,8 @@ impl Watcher {
                 self.tell();
             }
         }
-        for task in self.scopes.values().chain([&receivers, &secrets]) {
+        let tasks = [&receivers, &alerts, &providers, &secrets];
+        for task in self.scopes.values().chain(tasks) {
             task.abort();
         }
     }
@@ -151,6 +159,8 @@ impl Watcher {
     fn take(&mut self, message: Message) {
         match message {
             Message::Receivers(step) => self.world.receivers(step),
+            Message::Alerts(step) => self.world.alerts(step),
+            Message::Providers(step) => self.world.providers(step),
             Message::Secrets(step) => self.world.secrets(step),
             Message::Objects(scope, id, step) => self.world.objects(&scope, id, step),
             Message::Read(key, asked, read) => {
@@ -220,7 +230,7 @@ impl Watcher {
         if dirty.snapshot {
             let snapshot = Arc::new(self.world.snapshot());
             for problem in &snapshot.problems {
-                tracing::error!(%problem, "a Receiver can't be used");
+                tracing::error!(%problem, "an object can't be used");
             }
             self.snapshots.send_replace(Some(snapshot));
         }
@@ -230,9 +240,7 @@ impl Watcher {
     }
 
     fn receivers(&self) -> impl Future<Output = ()> + Send + use<> {
-        let kind = GroupVersionKind::gvk("notification.toolkit.fluxcd.io", "v1", "Receiver");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "receivers");
-        let api: kube::Api<DynamicObject> = self.scoped(&resource);
+        let api = self.notification("v1", "Receiver", "receivers");
         let messages = self.messages.clone();
         let mut complaint = Complaint::new("Receivers");
         follow(api, move |step| {
@@ -248,6 +256,43 @@ impl Watcher {
             });
             send(messages.clone(), Message::Receivers(step))
         })
+    }
+
+    fn alerts(&self) -> impl Future<Output = ()> + Send + use<> {
+        let api = self.notification("v1beta3", "Alert", "alerts");
+        let messages = self.messages.clone();
+        let mut complaint = Complaint::new("Alerts");
+        follow(api, move |step| {
+            complaint.hear(&step);
+            let step = step.map(|object: DynamicObject| {
+                let metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
+                let object = convert::alert(&metadata, object.data);
+                let is_suspended = object.as_ref().is_ok_and(|alert| alert.spec.suspend);
+                let relic = Relic::of_alert(&metadata, is_suspended);
+                held(&metadata, object, relic)
+            });
+            send(messages.clone(), Message::Alerts(step))
+        })
+    }
+
+    fn providers(&self) -> impl Future<Output = ()> + Send + use<> {
+        let api = self.notification("v1beta3", "Provider", "providers");
+        let messages = self.messages.clone();
+        let mut complaint = Complaint::new("Providers");
+        follow(api, move |step| {
+            complaint.hear(&step);
+            let step = step.map(|object: DynamicObject| {
+                let metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
+                let object = convert::provider(&metadata, object.data);
+                held(&metadata, object, Relic::of_provider(&metadata))
+            });
+            send(messages.clone(), Message::Providers(step))
+        })
+    }
+
+    fn notification(&self, version: &str, kind: &str, plural: &str) -> kube::Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("notification.toolkit.fluxcd.io", version, kind);
+        self.scoped(&ApiResource::from_gvk_with_plural(&kind, plural))
     }
 
     fn secrets(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -286,6 +331,15 @@ impl Watcher {
             Some(namespace) => kube::Api::namespaced_with(self.api.client(), namespace, resource),
             None => kube::Api::all_with(self.api.client(), resource),
         }
+    }
+}
+
+fn held<T>(metadata: &Value, object: Result<T, String>, relic: Option<Relic>) -> Held<T> {
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+    Held {
+        key: (text("namespace"), text("name")),
+        object: object.map(Arc::new),
+        relic: relic.map(Arc::new),
     }
 }
 
@@ -381,14 +435,17 @@ async fn objects(api: Api, kinds: Kinds, scope: Scope, id: u64, messages: mpsc::
         .unwrap_or(("", &scope.api_version));
     let kind = GroupVersionKind::gvk(group, version, &scope.kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, &plural);
-    let api: kube::Api<PartialObjectMeta<DynamicObject>> =
-        kube::Api::namespaced_with(api.client(), &scope.namespace, &resource);
+    let api: kube::Api<PartialObjectMeta<DynamicObject>> = match scope.namespace.as_str() {
+        "" => kube::Api::all_with(api.client(), &resource),
+        namespace => kube::Api::namespaced_with(api.client(), namespace, &resource),
+    };
     follow(api, |step| {
         complaint.hear(&step);
         let step = step.map(|object: PartialObjectMeta<DynamicObject>| {
             let metadata = serde_json::to_value(object.metadata).unwrap_or(Value::Null);
             let (name, record) = convert::record(&scope, &metadata);
-            ((scope.namespace.clone(), name), Arc::new(record))
+            let namespace = record.metadata.namespace.clone();
+            ((namespace, name), Arc::new(record))
         });
         send(messages.clone(), Message::Objects(scope.clone(), id, step))
     })

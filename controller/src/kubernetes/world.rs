@@ -6,8 +6,13 @@ use std::sync::Arc;
 
 use super::api::ApiError;
 use super::feed::{Listing, Step};
+use super::finalizers::Relic;
 use super::live::{Key, Live, Lives};
+use super::sources;
+use crate::api::alert::Alert;
+use crate::api::provider::Provider;
 use crate::api::receiver::Receiver;
+use crate::api::reference::ResourceRef;
 use crate::api::secret::Secret;
 use crate::objects::{LiveObjects, ObjectRecord, Objects, Pending, Problem, Scope, Snapshot};
 use crate::trigger::select::{self, Reach};
@@ -23,6 +28,15 @@ pub(super) struct Seen {
     pub(super) receiver: Arc<Receiver>,
     pub(super) live: Arc<Live>,
     pub(super) problem: Option<String>,
+}
+
+/// An Alert or a Provider as the watch has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held<T> {
+    pub(super) key: Key,
+    /// Or why it can't be used.
+    pub(super) object: Result<Arc<T>, String>,
+    pub(super) relic: Option<Arc<Relic>>,
 }
 
 /// A Secret as the metadata watch has it.
@@ -64,9 +78,9 @@ struct Watched {
 /// What has changed since the last flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dirty {
-    /// What Receivers ask for, or a Secret's value.
+    /// What Receivers, Alerts or Providers ask for, or a Secret's value.
     pub(super) snapshot: bool,
-    /// How Receivers stand.
+    /// How Receivers stand, and finalizers.
     pub(super) lives: bool,
     /// What wildcards and filters look at.
     pub(super) objects: bool,
@@ -93,6 +107,8 @@ pub(super) struct ScopeChanges {
 pub(super) struct World {
     reach: Reach,
     receivers: Listing<Seen>,
+    alerts: Listing<Held<Alert>>,
+    providers: Listing<Held<Provider>>,
     secrets: Listing<SecretVersion>,
     known: BTreeMap<Key, Known>,
     reading: BTreeSet<Key>,
@@ -133,6 +149,18 @@ impl World {
         self.dirty.lives |= is_material || matches!(step, Step::Set(_));
         self.receivers
             .apply(step.map(|seen| (seen.live.key.clone(), seen)));
+    }
+
+    /// A step of the watch of Alerts.
+    pub(super) fn alerts(&mut self, step: Step<Held<Alert>>) {
+        let is_material = hold(&mut self.alerts, step);
+        self.dirty.snapshot |= is_material;
+        self.due.scopes |= is_material;
+    }
+
+    /// A step of the watch of Providers.
+    pub(super) fn providers(&mut self, step: Step<Held<Provider>>) {
+        self.dirty.snapshot |= hold(&mut self.providers, step);
     }
 
     /// A step of the metadata watch of Secrets.
@@ -240,10 +268,14 @@ impl World {
     /// Which watches wildcards and filters need now, as changes.
     pub(super) fn scope_changes(&mut self) -> ScopeChanges {
         self.due.scopes = false;
-        let Some(receivers) = self.receivers.current() else {
+        let (Some(receivers), Some(alerts)) = (self.receivers.current(), self.alerts.current())
+        else {
             return ScopeChanges::default();
         };
         let mut wanted: BTreeSet<Scope> = BTreeSet::new();
+        for alert in alerts.values().filter_map(|held| held.object.as_ref().ok()) {
+            wanted.extend(sources::scopes(alert, &self.reach));
+        }
         for seen in receivers.values() {
             wanted.extend(scopes(&seen.receiver, &self.reach));
         }
@@ -284,6 +316,8 @@ impl World {
             return false;
         };
         self.secrets.current().is_some()
+            && self.alerts.current().is_some()
+            && self.providers.current().is_some()
             && receivers
                 .values()
                 .filter_map(named_secret)
@@ -297,9 +331,16 @@ impl World {
             match watched.listing.current() {
                 Some(records) => {
                     let records = records.iter();
-                    objects.records.extend(
-                        records.map(|((_, name), record)| (scope.resource(name), record.clone())),
-                    );
+                    objects
+                        .records
+                        .extend(records.map(|((namespace, name), record)| {
+                            let namespace = namespace.clone();
+                            let resource = ResourceRef {
+                                namespace,
+                                ..scope.resource(name)
+                            };
+                            (resource, record.clone())
+                        }));
                 }
                 None => {
                     let pending = pending(watched.listing.trouble());
@@ -317,7 +358,7 @@ impl World {
         self.objects.store(objects);
     }
 
-    /// The Receivers whose Secrets have been looked at, and those Secrets.
+    /// The Receivers whose Secrets have been looked at, and those Secrets; all Alerts and Providers.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
             objects: self.objects.clone(),
@@ -334,6 +375,8 @@ impl World {
             }
             snapshot.receivers.push(seen.receiver.clone());
         }
+        snapshot.alerts = held("Alert", &self.alerts, &mut snapshot.problems);
+        snapshot.providers = held("Provider", &self.providers, &mut snapshot.problems);
         for (key, known) in &self.known {
             match &known.value {
                 Value::Missing => {}
@@ -359,9 +402,11 @@ impl World {
             .filter(|(key, meta)| meta.is_watched && self.known.contains_key(*key))
             .map(|(key, meta)| (key.clone(), meta.version.clone()))
             .collect();
+        let alerts = relics(&self.alerts);
         Lives {
             receivers,
             watched_secrets,
+            relics: alerts.chain(relics(&self.providers)).collect(),
         }
     }
 
@@ -373,6 +418,41 @@ impl World {
             .map(|(_, seen)| seen)
             .filter(|seen| named_secret(seen).is_none_or(|key| self.known.contains_key(&key)))
     }
+}
+
+/// Takes a step, and says whether it tells anything.
+fn hold<T: PartialEq>(listing: &mut Listing<Held<T>>, step: Step<Held<T>>) -> bool {
+    let is_material = match &step {
+        Step::Set(held) => {
+            let current = listing.current();
+            current.and_then(|current| current.get(&held.key)) != Some(held)
+        }
+        Step::Complete | Step::Gone(_) => true,
+        Step::Begin | Step::Listed(_) | Step::Trouble(_) => false,
+    };
+    listing.apply(step.map(|held| (held.key.clone(), held)));
+    is_material
+}
+
+/// The objects of a list; of those that can't be used, why.
+fn held<T>(kind: &str, listing: &Listing<Held<T>>, problems: &mut Vec<Problem>) -> Vec<Arc<T>> {
+    let mut objects = Vec::new();
+    for ((namespace, name), held) in listing.current().into_iter().flatten() {
+        match &held.object {
+            Ok(object) => objects.push(object.clone()),
+            Err(message) => problems.push(Problem {
+                file: format!("{kind} {namespace}/{name}"),
+                document: 0,
+                message: message.clone(),
+            }),
+        }
+    }
+    objects
+}
+
+fn relics<T>(listing: &Listing<Held<T>>) -> impl Iterator<Item = Arc<Relic>> {
+    let held = listing.current().into_iter().flatten();
+    held.filter_map(|(_, held)| held.relic.clone())
 }
 
 fn named_secret(seen: &Seen) -> Option<Key> {

@@ -12,7 +12,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::api::alert::{self, Alert};
 use crate::api::meta::{ObjectMeta, is_label, is_object_name};
+use crate::api::provider::Provider;
 use crate::api::receiver::{API_VERSION, Receiver};
 use crate::api::reference::{ResourceRef, group};
 use crate::api::secret::{RawSecret, Secret};
@@ -200,6 +202,8 @@ struct Name {
 /// What a document says.
 enum Object {
     Receiver(Box<Receiver>),
+    Alert(Box<Alert>),
+    Provider(Box<Provider>),
     Secret(Secret),
     Other(ResourceRef, Box<ObjectRecord>),
 }
@@ -258,15 +262,30 @@ fn document(text: &str) -> Result<Option<(Name, Object)>, String> {
                 ..receiver
             }))
         }
+        (alert::API_VERSION, "Alert") => {
+            let alert: Alert =
+                yaml(text).map_err(|(place, message)| format!("Alert, {place}: {message}"))?;
+            Object::Alert(Box::new(Alert { metadata, ..alert }))
+        }
+        (alert::API_VERSION, "Provider") => {
+            // An address may be a secret, so the message tells the place only.
+            let provider: Provider = yaml(text).map_err(|(place, _)| {
+                format!("Provider, {place}: the spec is not that of a Provider")
+            })?;
+            Object::Provider(Box::new(Provider {
+                metadata,
+                ..provider
+            }))
+        }
         ("v1", "Secret") => {
             let raw: RawSecret = yaml(text).map_err(|(place, _)| {
                 format!("Secret, {place}: data and stringData are maps of keys to strings")
             })?;
             Object::Secret(Secret::try_from(raw).map_err(|error| format!("Secret: {error}"))?)
         }
-        (version, kind) if kind == "Receiver" || kind == "Secret" => {
+        (version, kind @ ("Alert" | "Provider" | "Receiver" | "Secret")) => {
             return Err(format!(
-                "apiVersion {:?} of a {kind} is not served",
+                "apiVersion {:?} of kind {kind} is not served",
                 short(version)
             ));
         }
@@ -327,6 +346,8 @@ impl Reader {
         }
         match object {
             Object::Receiver(receiver) => self.snapshot.receivers.push(receiver.into()),
+            Object::Alert(alert) => self.snapshot.alerts.push(alert.into()),
+            Object::Provider(provider) => self.snapshot.providers.push(provider.into()),
             Object::Secret(secret) => {
                 let key = (name.namespace.clone(), name.name.clone());
                 self.snapshot.secrets.insert(key, secret);
@@ -447,6 +468,37 @@ mod tests {
             json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
                    "metadata": {"name": "app", "namespace": "default", "labels": {"a": "b"}}})
         );
+    }
+
+    #[test]
+    fn alerts_and_providers_are_read_and_no_problem_of_a_provider_tells_its_address() {
+        let alert = "apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Alert\nmetadata: {name: on-call, namespace: apps}\nspec:\n  providerRef: {name: chat}\n  eventSources: [{kind: Kustomization, name: '*'}]\n";
+        let provider = "apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Provider\nmetadata: {name: chat, namespace: apps}\nspec: {type: slack, address: https://hooks.test/hunter2}\n";
+        let snapshot = read_all(&[
+            ("a.yaml", &format!("{alert}---\n{provider}")),
+            (
+                "b.yaml",
+                &provider
+                    .replace("name: chat", "name: bad")
+                    .replace("slack", "[hunter2]"),
+            ),
+            (
+                "c.yaml",
+                &alert
+                    .replace("v1beta3", "v1beta1")
+                    .replace("on-call", "old"),
+            ),
+        ]);
+        assert_eq!(snapshot.alerts[0].metadata.name, "on-call");
+        assert_eq!(snapshot.alerts[0].spec.provider_ref.name, "chat");
+        assert_eq!(snapshot.providers[0].spec.r#type, "slack");
+        assert_eq!((snapshot.alerts.len(), snapshot.providers.len()), (1, 1));
+        let got = problems(&snapshot);
+        assert_eq!(got.len(), 2, "{got:?}");
+        assert!(
+            got[0].starts_with("b.yaml, document 1: Provider, ") && !got[0].contains("hunter2")
+        );
+        assert!(got[1].ends_with("of kind Alert is not served"), "{got:?}");
     }
 
     #[test]

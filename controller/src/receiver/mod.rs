@@ -2,7 +2,6 @@
 //! is written down in the cluster.
 
 pub mod apply;
-pub mod events;
 pub mod jwks;
 pub mod labels;
 pub mod oidc;

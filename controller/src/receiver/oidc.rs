@@ -10,6 +10,7 @@ const DECLARED: Declared = Declared {
     claims: true,
     vars: true,
     objects: false,
+    alerting: false,
 };
 
 /// One issuer's variables and validations, compiled.

@@ -175,6 +175,7 @@ fn validated(receiver: &Receiver, inputs: &Inputs<'_>) -> Result<Parts, Failure>
         claims: spec.r#type == "generic-oidc",
         vars: false,
         objects: true,
+        alerting: false,
     };
     let compile = |source: &String| Expression::filter(source, &declared);
     let resource_filter = spec

@@ -18,11 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
-use crate::kubernetes::{Api, ApiError, Key, Live, Lives};
+use crate::kubernetes::{Api, ApiError, Key, Live, Lives, Recorder};
 use crate::metrics::Metrics;
 use crate::publish::{Compiled, Status};
 use crate::receiver::apply::apply;
-use crate::receiver::events::Recorder;
 use crate::receiver::status::{self, Notice};
 
 /// How often a status that somebody else changed is mended.
@@ -306,12 +305,12 @@ async fn pass(api: Api, recorder: Recorder, live: Arc<Live>, trigger: Trigger) -
     match &result {
         Ok(Some(left)) if !left.is_deleting => {
             for notice in trigger.verdict.iter().flat_map(status::notices) {
-                recorder.record(left, notice);
+                recorder.record(left.as_ref().into(), notice);
             }
         }
         Ok(_) => {}
         Err(error) => recorder.record(
-            &live,
+            live.as_ref().into(),
             Notice {
                 is_warning: true,
                 reason: "Failed",

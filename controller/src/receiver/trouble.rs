@@ -6,8 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::activity::Trouble;
-use crate::kubernetes::{Api, Lives};
-use crate::receiver::events::Recorder;
+use crate::kubernetes::{Api, Lives, Recorder};
 use crate::receiver::status::Notice;
 
 /// Tells until `stop` turns true.
@@ -31,7 +30,7 @@ pub async fn tell(
         let key = key.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         let live = key.and_then(|key| lives.borrow().receivers.get(&key).cloned());
         if let Some(live) = live.filter(|live| *leads.borrow() && !live.is_deleting) {
-            recorder.record(&live, notice(trouble));
+            recorder.record(live.as_ref().into(), notice(trouble));
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::args::RunArgs;
 /// A listener for each port, bound before anything is served.
 pub(super) struct Listeners {
     pub(super) hooks: TcpListener,
+    pub(super) events: TcpListener,
     pub(super) xds: TcpListener,
     pub(super) metrics: TcpListener,
     pub(super) health: TcpListener,
@@ -21,6 +22,7 @@ impl Listeners {
     pub(super) async fn bind(args: &RunArgs) -> Result<Self, RunError> {
         Ok(Self {
             hooks: bind(args.receiver_addr, "hooks").await?,
+            events: bind(args.events.events_addr, "events").await?,
             xds: bind(args.xds_addr, "xDS").await?,
             metrics: bind(args.metrics_addr, "metrics").await?,
             health: bind(args.health_addr, "health").await?,

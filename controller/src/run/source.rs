@@ -31,7 +31,7 @@ pub(super) struct Source {
     pub(super) cluster: Option<Cluster>,
 }
 
-/// What the reconciler needs of a cluster.
+/// What those who write need of a cluster.
 pub(super) struct Cluster {
     api: Api,
     namespace: String,
@@ -102,6 +102,13 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The API server, if there is one.
+    pub(super) fn api(&self) -> Option<&Api> {
+        self.cluster.as_ref().map(|cluster| &cluster.api)
+    }
+}
+
 impl Cluster {
     /// Takes part in the election and reconciles while this process leads. The handles end when
     /// `stop` has turned true and what had begun is done.
@@ -137,6 +144,12 @@ impl Cluster {
             stop.clone(),
         );
         handles.push(tokio::spawn(telling));
+        handles.push(tokio::spawn(kubernetes::finalize(
+            self.api.clone(),
+            self.lives.clone(),
+            leads.clone(),
+            stop.clone(),
+        )));
         let inputs = reconcile::Inputs {
             lives: self.lives,
             compiled,

@@ -32,9 +32,17 @@ fn meta(name: &str, version: &str) -> (Key, SecretVersion) {
     (key(name), meta)
 }
 
+/// A world whose Alerts and Providers are listed: there are none.
+fn bare(reach: Reach) -> World {
+    let mut world = World::new(reach);
+    world.alerts(Step::Complete);
+    world.providers(Step::Complete);
+    world
+}
+
 /// A world with one Receiver and its Secret listed.
 fn world() -> World {
-    let mut world = World::new(Reach::default());
+    let mut world = bare(Reach::default());
     for step in [Step::Begin, Step::Listed(named("app", "s")), Step::Complete] {
         world.receivers(step);
     }
@@ -67,7 +75,7 @@ fn served(world: &World) -> Option<Vec<u8>> {
 
 #[test]
 fn nothing_is_complete_before_every_named_secret_was_looked_at() {
-    let mut world = World::new(Reach::default());
+    let mut world = bare(Reach::default());
     assert!(!world.is_complete());
     world.receivers(Step::Begin);
     world.receivers(Step::Listed(named("app", "s")));
@@ -160,7 +168,7 @@ fn a_status_is_not_a_change_of_what_a_receiver_asks_for() {
 }
 
 fn with_resources(resources: &serde_json::Value) -> World {
-    let mut world = World::new(Reach::default());
+    let mut world = bare(Reach::default());
     let spec = json!({"type": "generic", "secretRef": {"name": "s"}, "resources": resources});
     world.receivers(Step::Begin);
     world.receivers(Step::Listed(seen("app", "1", &spec)));
@@ -219,4 +227,76 @@ fn a_scope_is_pending_until_its_list_is_complete() {
     assert!(objects.pending.is_empty());
     let names: Vec<_> = objects.records.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["Bucket/ns/b"], "a stopped watch counts no more");
+}
+
+fn alert(name: &str, source: &serde_json::Value) -> Held<Alert> {
+    let metadata = json!({"name": name, "namespace": "ns"});
+    let data = json!({"spec": {"providerRef": {"name": "chat"}, "eventSources": [source]}});
+    Held {
+        key: key(name),
+        object: convert::alert(&metadata, data).map(Arc::new),
+        relic: None,
+    }
+}
+
+#[test]
+fn nothing_is_complete_before_alerts_and_providers_are_listed() {
+    let mut world = World::new(Reach::default());
+    world.receivers(Step::Complete);
+    world.secrets(Step::Complete);
+    assert!(!world.is_complete());
+    world.alerts(Step::Complete);
+    assert!(!world.is_complete());
+    world.providers(Step::Complete);
+    assert!(world.is_complete());
+    let broken = Held {
+        object: Err("no".to_owned()),
+        ..alert("broken", &json!({}))
+    };
+    let source = json!({"kind": "Bucket", "name": "*"});
+    world.alerts(Step::Set(broken));
+    world.alerts(Step::Set(alert("good", &source)));
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.alerts.len(), 1);
+    assert_eq!(snapshot.problems[0].to_string(), "Alert ns/broken: no");
+    world.dirty = Dirty::default();
+    world.alerts(Step::Set(alert("good", &source)));
+    assert!(!world.is_dirty(), "the same again tells nothing");
+}
+
+#[test]
+fn the_labels_of_an_alerts_sources_are_watched_also_in_every_namespace() {
+    let mut world = bare(Reach::default());
+    world.receivers(Step::Complete);
+    let source = json!({"kind": "Bucket", "name": "*", "matchLabels": {"a": "b"}});
+    let mut everywhere = alert("a", &source);
+    let object = Arc::get_mut(everywhere.object.as_mut().unwrap()).unwrap();
+    let annotations = &mut object.metadata.annotations;
+    annotations.insert("hookgate.dev/namespaces".to_owned(), "*".to_owned());
+    world.alerts(Step::Set(everywhere));
+    let started = world.scope_changes().start;
+    let [(scope, id)] = started.as_slice() else {
+        panic!("{started:?}");
+    };
+    assert_eq!(
+        (scope.kind.as_str(), scope.namespace.as_str()),
+        ("Bucket", "")
+    );
+    world.store_objects();
+    let bucket = ResourceRef {
+        api_version: "source.toolkit.fluxcd.io/v1beta2".to_owned(),
+        kind: "Bucket".to_owned(),
+        namespace: "there".to_owned(),
+        name: "x".to_owned(),
+    };
+    let objects = world.snapshot().objects;
+    assert!(objects.load().is_awaited(&bucket));
+    let (name, record) = convert::record(scope, &json!({"name": "x", "namespace": "there"}));
+    let listed = (("there".to_owned(), name), Arc::new(record));
+    for step in [Step::Begin, Step::Listed(listed), Step::Complete] {
+        world.objects(scope, *id, step);
+    }
+    world.store_objects();
+    let objects = objects.load();
+    assert!(objects.object(&bucket).is_some() && !objects.is_awaited(&bucket));
 }

@@ -1,29 +1,17 @@
-//! One document over HTTP: bounded in time, size, redirects and reach.
-//!
-//! Every URL here is chosen by someone else, the author of a Receiver or an issuer. So addresses of
-//! metadata services are refused wherever they can come in: as the host of a URL, from the resolver
-//! (the connection goes to the very addresses that were checked), and in redirects, which must stay on
-//! their host. A proxy from the environment is honoured; then names are the proxy's to resolve, and
-//! only literal hosts are checked here.
+//! One document over HTTP: bounded in time, size, redirects and reach. A proxy from the environment is
+//! honoured.
 
-use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, StatusCode, Url};
 use tokio::sync::OnceCell;
 
 use super::JwksError;
-use crate::address;
+use crate::outbound::{self, MAX_REDIRECTS, Reach, Refused, cause};
 
-/// The most redirects followed for one document.
-const MAX_REDIRECTS: usize = 3;
-/// The longest cause quoted in an error, in characters.
-const MAX_CAUSE: usize = 200;
 /// Documents come every few minutes: a connection is kept for the second of the pair only.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -68,7 +56,7 @@ pub(super) struct Fetched {
 pub(super) struct Fetcher {
     connect_timeout: Duration,
     timeout: Duration,
-    allow_metadata_addresses: bool,
+    reach: Reach,
     /// Made when first needed: without certificates of the system it cannot be made, and whoever
     /// uses no OIDC should not notice.
     client: OnceCell<Client>,
@@ -83,7 +71,9 @@ impl Fetcher {
         Self {
             connect_timeout,
             timeout,
-            allow_metadata_addresses,
+            reach: Reach {
+                allow_metadata_addresses,
+            },
             client: OnceCell::new(),
         }
     }
@@ -97,7 +87,7 @@ impl Fetcher {
             .await?;
         let failed = |error| failure(document, error);
         let request = client.get(url).header(ACCEPT, "application/json");
-        let mut response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(failed)?;
         if response.status() != StatusCode::OK {
             return Err(JwksError::Status {
                 document,
@@ -111,14 +101,10 @@ impl Fetcher {
             return Err(too_large);
         }
         let max_age = max_age(response.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > limit {
-                return Err(too_large);
-            }
-            body.extend_from_slice(&chunk);
+        match outbound::read(response, limit).await.map_err(failed)? {
+            (body, true) => Ok(Fetched { body, max_age }),
+            (_, false) => Err(too_large),
         }
-        Ok(Fetched { body, max_age })
     }
 
     fn check(&self, document: Document, url: &str) -> Result<Url, JwksError> {
@@ -135,30 +121,16 @@ impl Fetcher {
         let Some(host) = url.host_str() else {
             return Err(invalid);
         };
-        if !self.allow_metadata_addresses && address::is_metadata_host(host) {
-            return Err(JwksError::MetadataAddress { document });
-        }
+        self.reach
+            .check_host(host)
+            .map_err(|_| JwksError::MetadataAddress { document })?;
         Ok(url)
     }
 
     fn client(&self) -> Result<Client, JwksError> {
-        let resolver = Resolver {
-            allow_metadata_addresses: self.allow_metadata_addresses,
-        };
-        let builder = Client::builder();
-        // The tests' servers are on loopback, where no proxy of the machine leads.
-        let builder = if cfg!(test) {
-            builder.no_proxy()
-        } else {
-            builder
-        };
-        builder
-            .user_agent(concat!("hookgate/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.connect_timeout)
+        outbound::client(self.reach, self.connect_timeout, IDLE)
             .timeout(self.timeout)
-            .pool_idle_timeout(IDLE)
             .redirect(Policy::custom(redirect))
-            .dns_resolver(resolver)
             .build()
             .map_err(|error| JwksError::Client {
                 cause: cause(&error),
@@ -168,75 +140,22 @@ impl Fetcher {
 
 /// Follows a redirect on the same host, unless it gives up TLS.
 fn redirect(attempt: Attempt<'_>) -> Action {
-    let Some(from) = attempt.previous().last() else {
-        return attempt.error(Refused::Redirect);
-    };
-    let to = attempt.url();
-    let same_host = from.host_str() == to.host_str();
-    let same_port = from.port_or_known_default() == to.port_or_known_default();
-    let same_place = match (from.scheme(), to.scheme()) {
-        (from, to) if from == to => same_host && same_port,
-        ("http", "https") => same_host,
-        _ => false,
-    };
-    let plain = to.username().is_empty() && to.password().is_none();
-    if same_place && plain && attempt.previous().len() <= MAX_REDIRECTS {
+    let is_same_place = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| outbound::is_same_place(from, attempt.url()));
+    if is_same_place && attempt.previous().len() <= MAX_REDIRECTS {
         attempt.follow()
     } else {
         attempt.error(Refused::Redirect)
     }
 }
 
-/// The system's resolver, without the addresses that are refused.
-struct Resolver {
-    allow_metadata_addresses: bool,
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow = self.allow_metadata_addresses;
-        Box::pin(async move {
-            let host = name.as_str();
-            if !allow && address::is_metadata_host(host) {
-                return Err(Refused::MetadataAddress.into());
-            }
-            let addresses: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
-            if !allow {
-                check_resolved(&addresses)?;
-            }
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// One refused address among several is enough: the connection could go there.
-fn check_resolved(addresses: &[SocketAddr]) -> Result<(), Refused> {
-    if addresses
-        .iter()
-        .any(|socket| address::is_metadata(socket.ip()))
-    {
-        return Err(Refused::MetadataAddress);
-    }
-    Ok(())
-}
-
-/// What this file refuses within the client's own steps; found again in the chain of its error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refused {
-    #[error("the address is refused")]
-    MetadataAddress,
-    #[error("the redirect is refused")]
-    Redirect,
-}
-
 fn failure(document: Document, error: reqwest::Error) -> JwksError {
-    let mut source: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = source {
-        match error.downcast_ref() {
-            Some(Refused::MetadataAddress) => return JwksError::MetadataAddress { document },
-            Some(Refused::Redirect) => return JwksError::Redirect { document },
-            None => source = error.source(),
-        }
+    match Refused::within(&error) {
+        Some(Refused::MetadataAddress) => return JwksError::MetadataAddress { document },
+        Some(Refused::Redirect) => return JwksError::Redirect { document },
+        None => {}
     }
     if error.is_timeout() {
         return JwksError::Timeout { document };
@@ -245,20 +164,6 @@ fn failure(document: Document, error: reqwest::Error) -> JwksError {
         document,
         cause: cause(&error.without_url()),
     }
-}
-
-/// The innermost cause, printable and bounded.
-fn cause(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost
-        .to_string()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_CAUSE)
-        .collect()
 }
 
 /// `max-age` of the first `Cache-Control` directive of that name.
@@ -277,7 +182,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::str::FromStr as _;
 
     #[test]
     fn max_age_is_read_from_cache_control() {
@@ -336,38 +240,5 @@ mod tests {
         }
         assert_eq!(check("https://issuer.example/a"), Ok(()));
         assert_eq!(check("http://127.0.0.1:1/"), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn names_of_metadata_services_are_not_resolved() {
-        let resolver = Resolver {
-            allow_metadata_addresses: false,
-        };
-        for host in ["metadata.google.internal", "169.254.169.254"] {
-            let error = resolver
-                .resolve(Name::from_str(host).unwrap())
-                .await
-                .err()
-                .unwrap();
-            assert_eq!(
-                error.downcast_ref(),
-                Some(&Refused::MetadataAddress),
-                "{host}"
-            );
-        }
-        assert!(
-            resolver
-                .resolve(Name::from_str("127.0.0.1").unwrap())
-                .await
-                .is_ok()
-        );
-    }
-
-    #[test]
-    fn a_name_with_one_refused_address_is_refused() {
-        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let (good, bad) = (socket("192.0.2.1:0"), socket("[fe80::1]:0"));
-        assert_eq!(check_resolved(&[good]), Ok(()));
-        assert_eq!(check_resolved(&[good, bad]), Err(Refused::MetadataAddress));
     }
 }

@@ -1,22 +1,24 @@
 //! Tells Kubernetes Events: core/v1, as notification-controller's recorder does. A repeated Event is
-//! counted up, and one Receiver can't flood the API server.
+//! counted up, and one object can't flood the API server.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::api::receiver::API_VERSION;
+use super::api::{Api, ApiError};
+use super::live::Live;
+use crate::api::alert::{self, Alert};
+use crate::api::receiver;
 use crate::clock;
-use crate::kubernetes::{Api, ApiError, Live};
 use crate::receiver::status::Notice;
 
-/// Events that wait to be told; more are dropped, as what they tell stands in conditions too.
+/// Events that wait to be told; more are dropped, as what they tell stands in conditions or logs too.
 const BACKLOG: usize = 2_000;
-/// Events of one Receiver at once, and how long one more takes: client-go's spam filter.
+/// Events of one object at once, and how long one more takes: client-go's spam filter.
 const BURST: u32 = 25;
 const REFILL_MS: u64 = 300_000;
-/// Receivers, and Events of each, that are remembered.
+/// Objects, and Events of each, that are remembered.
 const REMEMBERED: usize = 10_000;
 const COMPONENT: &str = "notification-controller";
 
@@ -26,13 +28,42 @@ pub struct Recorder {
     notices: mpsc::Sender<(Involved, Notice)>,
 }
 
-/// The Receiver that an Event is about.
+/// The object that an Event is about.
 #[derive(Clone, Debug)]
-struct Involved {
+pub struct Involved {
+    api_version: &'static str,
+    kind: &'static str,
     namespace: String,
     name: String,
     uid: String,
     resource_version: String,
+}
+
+impl From<&Live> for Involved {
+    fn from(live: &Live) -> Self {
+        Self {
+            api_version: receiver::API_VERSION,
+            kind: "Receiver",
+            namespace: live.key.0.clone(),
+            name: live.key.1.clone(),
+            uid: live.uid.clone(),
+            resource_version: live.resource_version.clone(),
+        }
+    }
+}
+
+impl From<&Alert> for Involved {
+    fn from(alert: &Alert) -> Self {
+        let metadata = alert.metadata.clone();
+        Self {
+            api_version: alert::API_VERSION,
+            kind: "Alert",
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+        }
+    }
 }
 
 impl Recorder {
@@ -48,14 +79,8 @@ impl Recorder {
         Self { notices }
     }
 
-    /// Tells of a Receiver, soon.
-    pub fn record(&self, live: &Live, notice: Notice) {
-        let involved = Involved {
-            namespace: live.key.0.clone(),
-            name: live.key.1.clone(),
-            uid: live.uid.clone(),
-            resource_version: live.resource_version.clone(),
-        };
+    /// Tells of an object, soon.
+    pub fn record(&self, involved: Involved, notice: Notice) {
         if self.notices.try_send((involved, notice)).is_err() {
             tracing::warn!("too many Kubernetes Events wait to be told; one is dropped");
         }
@@ -119,7 +144,7 @@ fn failed(error: &ApiError) {
     tracing::warn!(%error, "failed to write a Kubernetes Event");
 }
 
-/// Events that a Receiver may still have told.
+/// Events that an object may still have told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Budget {
     left: u32,
@@ -140,17 +165,16 @@ impl Budget {
 
 fn event(involved: &Involved, notice: &Notice, name: &str, now_ms: u64) -> Value {
     let at = seconds(now_ms);
-    json!({
+    let mut event = json!({
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": involved.namespace},
         "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": "Receiver",
+            "apiVersion": involved.api_version,
+            "kind": involved.kind,
             "namespace": involved.namespace,
             "name": involved.name,
             "uid": involved.uid,
-            "resourceVersion": involved.resource_version,
         },
         "type": if notice.is_warning { "Warning" } else { "Normal" },
         "reason": notice.reason,
@@ -160,12 +184,16 @@ fn event(involved: &Involved, notice: &Notice, name: &str, now_ms: u64) -> Value
         "firstTimestamp": at,
         "lastTimestamp": at,
         "count": 1,
-    })
+    });
+    if !involved.resource_version.is_empty() {
+        event["involvedObject"]["resourceVersion"] = involved.resource_version.clone().into();
+    }
+    event
 }
 
 /// The name of an Event: the object's and the time. Together they fit.
-fn event_name(receiver: &str, now_ns: u64) -> String {
-    let stem: String = receiver.chars().take(230).collect();
+fn event_name(object: &str, now_ns: u64) -> String {
+    let stem: String = object.chars().take(230).collect();
     format!("{}.{now_ns:x}", stem.trim_end_matches(['.', '-']))
 }
 
@@ -178,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_receiver_tells_so_much_and_no_more() {
+    fn one_object_tells_so_much_and_no_more() {
         let mut budget = Budget {
             left: BURST,
             since_ms: 0,
@@ -192,12 +220,13 @@ mod tests {
     fn an_event_has_a_name_that_fits_and_the_shape_of_core_v1() {
         assert_eq!(event_name("app", 255), "app.ff");
         assert!(event_name(&"a".repeat(253), u64::MAX).len() <= 253);
-        let involved = Involved {
-            namespace: "ns".to_owned(),
-            name: "app".to_owned(),
+        let live = Live {
+            key: ("ns".to_owned(), "app".to_owned()),
             uid: "u".to_owned(),
             resource_version: "7".to_owned(),
+            ..Live::default()
         };
+        let involved = Involved::from(&live);
         let notice = Notice {
             is_warning: true,
             reason: "Failed",
@@ -216,6 +245,14 @@ mod tests {
                 "firstTimestamp": "1970-01-01T00:00:01Z", "lastTimestamp": "1970-01-01T00:00:01Z",
                 "count": 1,
             })
+        );
+        let mut alert = Alert::default();
+        alert.metadata.name = "on-call".to_owned();
+        alert.metadata.namespace = "ns".to_owned();
+        assert_eq!(
+            event(&Involved::from(&alert), &notice, "on-call.ff", 1_000)["involvedObject"],
+            json!({"apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert",
+                "namespace": "ns", "name": "on-call", "uid": ""})
         );
     }
 }

@@ -1,0 +1,270 @@
+//! `hookgate alerts`: what the running hookgate has accepted and not delivered.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use super::{AnyError, print};
+use crate::control::{self, Ask};
+use crate::notify::ask::{AlertsAsk, MAX_LISTED, Which};
+use crate::notify::delivery::DeliveryId;
+
+/// See, send again or drop the alerts that are not delivered
+#[derive(Debug, Args)]
+pub(super) struct AlertsArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    List(ListArgs),
+    Show(ShowArgs),
+    Retry(ChangeArgs),
+    Drop(DropArgs),
+}
+
+/// List alerts that wait to be sent, and dead letters: those that were given up
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  hookgate alerts list --state dead --provider flux-system/slack"
+)]
+struct ListArgs {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// Show one alert and its event, as JSON
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hookgate alerts show 12.0")]
+struct ShowArgs {
+    /// Its ID, as list prints it
+    id: DeliveryId,
+
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// Send alerts again at once: these, or all dead letters that a filter takes
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hookgate alerts retry 12.0 14.1\n  hookgate alerts retry --state dead --provider flux-system/slack\n\nExit code 1 if one of them could not be."
+)]
+struct ChangeArgs {
+    /// Their IDs, as list prints them
+    #[arg(required_unless_present = "state", conflicts_with_all = ["state", "provider", "alert"])]
+    ids: Vec<DeliveryId>,
+
+    #[command(flatten)]
+    filter: Filter,
+
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// Forget alerts for good: these, or all that a filter takes
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hookgate alerts drop 12.0\n  hookgate alerts drop --state dead --alert flux-system/on-call\n\nExit code 1 if one of them could not be."
+)]
+struct DropArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+struct Filter {
+    /// Only these
+    #[arg(long, value_enum)]
+    state: Option<Wanted>,
+
+    /// Only those for this Provider
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    provider: Option<String>,
+
+    /// Only those of this Alert
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    alert: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Wanted {
+    /// What waits to be sent
+    Pending,
+    /// What was given up
+    Dead,
+}
+
+#[derive(Debug, Args)]
+struct SocketArgs {
+    /// Socket of the running hookgate
+    #[arg(long, value_name = "FILE", default_value = control::DEFAULT_SOCKET)]
+    control_socket: PathBuf,
+}
+
+impl Filter {
+    fn which(self, ids: Vec<DeliveryId>) -> Which {
+        let state = self.state.map(|state| match state {
+            Wanted::Pending => "pending".to_owned(),
+            Wanted::Dead => "dead".to_owned(),
+        });
+        Which {
+            ids,
+            state,
+            provider: self.provider,
+            alert: self.alert,
+        }
+    }
+}
+
+pub(super) fn run(args: AlertsArgs) -> Result<(), AnyError> {
+    match args.what {
+        What::List(args) => {
+            let limit = args.limit.min(MAX_LISTED);
+            let which = args.filter.which(Vec::new());
+            let answer = ask(&args.socket, AlertsAsk::List { which, limit })?;
+            if args.json {
+                return print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+            }
+            print(&table(&answer))
+        }
+        What::Show(args) => {
+            let answer = ask(&args.socket, AlertsAsk::Show { id: args.id })?;
+            print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
+        }
+        What::Retry(args) => change(args, "to be sent again", |which| AlertsAsk::Retry { which }),
+        What::Drop(args) => change(args.change, "dropped", |which| AlertsAsk::Drop { which }),
+    }
+}
+
+fn ask(socket: &SocketArgs, ask: AlertsAsk) -> Result<Value, AnyError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ask = Ask::Alerts(ask);
+    Ok(runtime.block_on(control::ask(&socket.control_socket, &ask))?)
+}
+
+fn change(
+    args: ChangeArgs,
+    done: &str,
+    ask_of: impl FnOnce(Which) -> AlertsAsk,
+) -> Result<(), AnyError> {
+    let answer = ask(&args.socket, ask_of(args.filter.which(args.ids)))?;
+    let list = |key: &str| answer.get(key).and_then(Value::as_array).cloned();
+    let changed = list("done").unwrap_or_default();
+    print(&format!("{} {done}\n", changed.len()))?;
+    let failed = list("failed").unwrap_or_default();
+    let failed: Vec<_> = failed.iter().filter_map(Value::as_str).collect();
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("; ").into()),
+    }
+}
+
+/// The list for people: a line an alert, the longest text last.
+fn table(answer: &Value) -> String {
+    let now = number(answer, "now");
+    let alerts = answer.get("alerts").and_then(Value::as_array);
+    let mut rows = vec![
+        [
+            "ID", "STATE", "AGE", "TRIES", "NEXT", "PROVIDER", "OBJECT", "ERROR",
+        ]
+        .map(str::to_owned),
+    ];
+    for alert in alerts.into_iter().flatten() {
+        let state = alert.get("state").unwrap_or(&Value::Null);
+        let next = state.get("next_ms").and_then(Value::as_u64);
+        let error = state.get("error").or_else(|| state.get("reason"));
+        rows.push([
+            text(alert, "id"),
+            text(state, "is"),
+            span(now.saturating_sub(number(alert, "acceptedMs"))),
+            number(state, "attempts").to_string(),
+            next.map_or_else(|| "-".to_owned(), |at| span(at.saturating_sub(now))),
+            text(alert, "provider"),
+            text(alert, "object"),
+            error.and_then(Value::as_str).unwrap_or("-").to_owned(),
+        ]);
+    }
+    let mut out = String::new();
+    if answer.get("durable") == Some(&Value::Bool(false)) {
+        out.push_str("in memory only: a restart loses these; run with --spool-dir DIR\n");
+    }
+    let mut widths = [0_usize; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in &rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a String does not fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn text(value: &Value, key: &str) -> String {
+    let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
+    // A name comes from whoever posted the event, and must not move the terminal's cursor.
+    text.chars()
+        .flat_map(char::escape_debug)
+        .take(120)
+        .collect()
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// A time span in its largest unit.
+fn span(ms: u64) -> String {
+    match ms / 1000 {
+        s @ 0..120 => format!("{s}s"),
+        s @ 120..7_200 => format!("{}m", s / 60),
+        s @ 7_200..172_800 => format!("{}h", s / 3_600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_a_table_that_no_name_can_break() {
+        let answer = json!({"durable": false, "now": 10_000_000, "alerts": [
+            {"id": "1.0", "acceptedMs": 9_000_000, "object": "Bucket/a/b\u{1b}", "alert": "a/x", "provider": "a/chat",
+             "state": {"is": "pending", "attempts": 2, "next_ms": 10_060_000, "since_ms": 0, "error": "busy"}},
+            {"id": "12.0", "acceptedMs": 0, "object": "Bucket/a/c", "alert": "a/x", "provider": "a/pager",
+             "state": {"is": "dead", "attempts": 1, "at_ms": 1, "reason": "refused"}},
+        ]});
+        let want = "\
+in memory only: a restart loses these; run with --spool-dir DIR
+ID    STATE    AGE  TRIES  NEXT  PROVIDER  OBJECT            ERROR
+1.0   pending  16m  2      60s   a/chat    Bucket/a/b\\u{1b}  busy
+12.0  dead     2h   1      -     a/pager   Bucket/a/c        refused
+";
+        assert_eq!(table(&answer), want);
+    }
+}

@@ -1,0 +1,184 @@
+//! One attempt: drives an Exchange over a Transport to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::tokens::Tokens;
+use crate::clock;
+use crate::mask::Mask;
+use crate::metrics::Metrics;
+use crate::notify::transport::{Transport, TransportError};
+use crate::provider::{
+    Conversation, Exchange, ProviderError, Reply, RetryAfter, Step, Target, Token, TokenRequest,
+    TokenSource,
+};
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// What the provider said, or what Provider or event lack.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// No reply came.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// It took too long.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The token is that of an identity in a cloud.
+    #[error("no identity of a cloud is at hand to get a token with")]
+    Identity,
+}
+
+impl Failure {
+    /// A metric's label.
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Self::Provider(error) => error.category(),
+            Self::Transport(error) => error.category(),
+            Self::Timeout(_) => "timeout",
+            Self::Identity => "identity",
+        }
+    }
+
+    /// Whether trying again is of no use until somebody changes something.
+    pub(super) fn is_permanent(&self) -> bool {
+        match self {
+            Self::Provider(error) => error.is_permanent(),
+            Self::Transport(error) => error.is_permanent(),
+            Self::Timeout(_) => false,
+            Self::Identity => true,
+        }
+    }
+
+    /// How long the provider wants to be left alone.
+    pub(super) fn retry_after(&self, now: u64) -> Option<Duration> {
+        let Self::Provider(ProviderError::Status { retry_after, .. }) = self else {
+            return None;
+        };
+        retry_after.map(|after| {
+            Duration::from_secs(match after {
+                RetryAfter::Seconds(seconds) => seconds,
+                RetryAfter::At(at) => at.saturating_sub(now),
+            })
+        })
+    }
+
+    fn is_unauthorized(&self) -> bool {
+        matches!(
+            self,
+            Self::Provider(ProviderError::Status { status: 401, .. })
+        )
+    }
+}
+
+/// Drives Exchanges.
+#[derive(Debug)]
+pub(super) struct Driver<T> {
+    pub(super) transport: T,
+    pub(super) tokens: Tokens,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What an attempt has used.
+#[derive(Default)]
+struct Used {
+    /// Keys of tokens that were kept from earlier attempts.
+    kept: Vec<String>,
+}
+
+impl<T: Transport> Driver<T> {
+    /// Drives an Exchange; `mask` learns the tokens that were used. A token that was kept and is
+    /// refused is forgotten, and the failure is not for good.
+    pub(super) async fn drive(
+        &self,
+        exchange: Exchange,
+        target: &Target,
+        mask: &mut Mask,
+    ) -> Result<(), (Failure, bool)> {
+        let mut used = Used::default();
+        // A delivery that may take no time could never be made.
+        let limit = target.timeout.max(Duration::from_millis(1));
+        let talk = self.talk(exchange, target, mask, &mut used);
+        let result = match tokio::time::timeout(limit, talk).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Timeout(limit)),
+        };
+        result.map_err(|failure| {
+            let stale = failure.is_unauthorized() && !used.kept.is_empty();
+            if stale {
+                used.kept.iter().for_each(|key| self.tokens.forget(key));
+            }
+            let is_permanent = failure.is_permanent() && !stale;
+            (failure, is_permanent)
+        })
+    }
+
+    async fn talk(
+        &self,
+        mut exchange: Exchange,
+        target: &Target,
+        mask: &mut Mask,
+        used: &mut Used,
+    ) -> Result<(), Failure> {
+        let mut reply = None;
+        loop {
+            reply = Some(match exchange.next(reply.as_ref()) {
+                Step::Send(request) => self.transport.send(request, target).await?,
+                Step::Token(request) => {
+                    let token = self.token(request, target, used).await?;
+                    mask.add(token.expose_secret());
+                    Reply::Token(token)
+                }
+                Step::Done(()) => return Ok(()),
+                Step::Failed(error) => return Err(error.into()),
+            });
+        }
+    }
+
+    /// A token that is kept, or a new one; who needs the same waits for whoever fetches it.
+    async fn token(
+        &self,
+        request: TokenRequest,
+        target: &Target,
+        used: &mut Used,
+    ) -> Result<SecretString, Failure> {
+        let slot = self.tokens.slot(&request.key, clock::now_ms() / 1000);
+        let mut held = slot.lock().await;
+        let now = clock::now_ms() / 1000;
+        let kept = held.as_ref().filter(|kept| kept.is_good(now));
+        let provider = format!("{}/{}", target.namespace, target.name);
+        self.metrics.alerts.token(&provider, kept.is_some());
+        if let Some(kept) = kept {
+            used.kept.push(request.key);
+            return Ok(kept.value.clone());
+        }
+        let token = match request.source {
+            TokenSource::Fetch(conversation) => self.fetch(*conversation, target).await?,
+            TokenSource::Identity(_) => return Err(Failure::Identity),
+        };
+        *held = Some(self.tokens.keep(&token, now));
+        Ok(token.value)
+    }
+
+    async fn fetch(
+        &self,
+        mut conversation: Conversation<Token>,
+        target: &Target,
+    ) -> Result<Token, Failure> {
+        let mut reply = None;
+        loop {
+            reply = Some(match conversation.next(reply.as_ref()) {
+                Step::Send(request) => self.transport.send(request, target).await?,
+                Step::Done(token) => return Ok(token),
+                Step::Failed(error) => return Err(error.into()),
+                Step::Token(_) => {
+                    let text = "a token that needs a token";
+                    return Err(ProviderError::Conversation(text).into());
+                }
+            });
+        }
+    }
+}

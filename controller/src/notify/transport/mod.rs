@@ -1,0 +1,143 @@
+//! What carries a Request to a provider. The only part of notify that opens sockets.
+//!
+//! ```text
+//!  dispatch ──► Transport ◄── Sockets ─┬─► http ──► client   reqwest, a client per proxy and certificates
+//!                                      ├─► nats ──► nkey     a connection for each message in flight
+//!                                      └─► smtp              lettre, likewise
+//!  slots: messages in flight for each Provider     wire, tls: sockets and certificates
+//! ```
+
+mod client;
+mod http;
+mod idle;
+mod nats;
+mod nkey;
+mod pinned;
+mod recent;
+mod slots;
+mod smtp;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod wire;
+
+use std::fmt;
+use std::future::Future;
+
+use self::http::Http;
+use self::nats::Nats;
+use self::slots::Slots;
+use self::smtp::Smtp;
+use crate::outbound::{Reach, Refused};
+use crate::provider::{Reply, Request, Target};
+
+/// Carries Requests.
+///
+/// An implementation sends one Request as it is and returns what came back, whatever the status:
+/// it does not retry, judge, mask or log. It takes proxy and certificates from the Target, keeps
+/// connections of one Target for reuse (at most 32), bounds what it reads of a reply, and refuses
+/// redirects that would change the method. Time is the caller's: dropping the future ends the
+/// attempt.
+pub trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Sends one Request to a Target.
+    fn send(
+        &self,
+        request: Request,
+        target: &Target,
+    ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
+}
+
+/// Why no reply came. The texts may quote an address: the caller masks them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The server can't be reached.
+    #[error("failed to connect: {0}")]
+    Connect(String),
+    /// The connection broke, or what came is no reply.
+    #[error("failed to exchange messages: {0}")]
+    Exchange(String),
+    /// The server's certificate or ours is not accepted.
+    #[error("failed to set up TLS: {0}")]
+    Tls(String),
+    /// Address, proxy or certificates can't be used.
+    #[error("the Provider cannot be used: {0}")]
+    Config(String),
+    /// The server refused the message for good.
+    #[error("the server refused the message: {0}")]
+    Refused(String),
+}
+
+impl TransportError {
+    /// A metric's label.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Exchange(_) => "exchange",
+            Self::Tls(_) => "tls",
+            Self::Config(_) => "config",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// Whether trying again is of no use until somebody changes something. A server's certificate
+    /// is renewed without anybody here changing anything.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Refused(_))
+    }
+}
+
+impl From<Refused> for TransportError {
+    fn from(refused: Refused) -> Self {
+        Self::Config(
+            match refused {
+                Refused::MetadataAddress => {
+                    "its address is a metadata service or link-local, which is refused; \
+                     --allow-metadata-addresses allows it"
+                }
+                Refused::Redirect => "the server redirects elsewhere; set the final address",
+            }
+            .to_owned(),
+        )
+    }
+}
+
+/// The sockets of this process.
+#[derive(Debug)]
+pub struct Sockets {
+    slots: Slots,
+    http: Http,
+    nats: Nats,
+    smtp: Smtp,
+}
+
+impl Sockets {
+    /// Nothing is opened before it is needed.
+    pub fn new(allow_metadata_addresses: bool) -> Self {
+        let reach = Reach {
+            allow_metadata_addresses,
+        };
+        Self {
+            slots: Slots::default(),
+            http: Http::new(reach),
+            nats: Nats::new(reach),
+            smtp: Smtp::new(reach),
+        }
+    }
+}
+
+impl Transport for Sockets {
+    async fn send(&self, request: Request, target: &Target) -> Result<Reply, TransportError> {
+        let _slot = self.slots.take(target).await;
+        match request {
+            Request::Http(request) => self.http.send(&request, target).await.map(Reply::Http),
+            Request::Nats(message) => {
+                self.nats.publish(&message, target).await?;
+                Ok(Reply::Delivered)
+            }
+            Request::Smtp(mail) => {
+                self.smtp.send(&mail, target).await?;
+                Ok(Reply::Delivered)
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Events in, alerts out: what the alerts half needs of wherever the objects come from.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::source::Source;
+use crate::api::secret::Secret;
+use crate::args::RunArgs;
+use crate::kubernetes::{KubernetesSecrets, KubernetesWarnings};
+use crate::metrics::Metrics;
+use crate::notify::select::Warning;
+use crate::notify::service::Service;
+use crate::notify::spool::Spool;
+use crate::notify::target::{ReadError, SecretReader, SnapshotSecrets};
+use crate::notify::transport::Sockets;
+use crate::notify::warn::{LogWarnings, Warn};
+
+/// Takes events on `listener` and sends alerts, until `stop` turns true.
+pub(super) fn start(
+    args: &RunArgs,
+    listener: TcpListener,
+    spool: Arc<Spool>,
+    source: &Source,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) -> Service {
+    let snapshots = source.snapshots.clone();
+    let (secrets, warn) = match source.api() {
+        Some(api) => (
+            AnySecrets::Kubernetes(KubernetesSecrets(api.clone())),
+            AnyWarnings::Kubernetes(KubernetesWarnings::new(api.clone(), snapshots.clone())),
+        ),
+        None => (
+            AnySecrets::Manifests(SnapshotSecrets(snapshots.clone())),
+            AnyWarnings::Log,
+        ),
+    };
+    Service::start(
+        &args.events,
+        args.no_cross_namespace_refs,
+        listener,
+        spool,
+        snapshots,
+        secrets,
+        Sockets::new(args.allow_metadata_addresses),
+        warn,
+        metrics,
+        stop,
+    )
+}
+
+/// The Secrets of either.
+#[derive(Debug)]
+enum AnySecrets {
+    Manifests(SnapshotSecrets),
+    Kubernetes(KubernetesSecrets),
+}
+
+impl SecretReader for AnySecrets {
+    async fn read(&self, namespace: &str, name: &str) -> Result<Secret, ReadError> {
+        match self {
+            Self::Manifests(secrets) => secrets.read(namespace, name).await,
+            Self::Kubernetes(secrets) => secrets.read(namespace, name).await,
+        }
+    }
+}
+
+/// Where warnings go in either.
+#[derive(Clone, Debug)]
+enum AnyWarnings {
+    Log,
+    Kubernetes(KubernetesWarnings),
+}
+
+impl Warn for AnyWarnings {
+    fn warn(&self, alert: &str, warning: &Warning) {
+        match self {
+            Self::Log => LogWarnings.warn(alert, warning),
+            Self::Kubernetes(warnings) => warnings.warn(alert, warning),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A provider of alerts on loopback: takes every request over plain HTTP, keeps it, and can fail or be away.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::client::runtime;
+use crate::wait::{self, PATIENCE};
+
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A request that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The head, as it came.
+    pub head: String,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Call {
+    /// The body as JSON; `null` if it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// The provider. Dropping it closes its listener.
+#[derive(Debug)]
+pub struct Sink {
+    state: Arc<State>,
+    address: SocketAddr,
+    server: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Mutex<Vec<Call>>,
+    /// 0: takes them; else the status that it answers with.
+    failing: AtomicU16,
+}
+
+impl Sink {
+    /// Starts it on a free port.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut sink = Self {
+            state: Arc::default(),
+            address: crate::ports::address(),
+            server: None,
+        };
+        sink.come_back();
+        sink
+    }
+
+    /// Its URL, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Refuses connections from now on.
+    pub fn go_away(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+            // The listener is closed when the task has ended.
+            let _ended = runtime().block_on(server);
+        }
+    }
+
+    /// Takes connections again, on the same port.
+    ///
+    /// # Panics
+    ///
+    /// When somebody else has taken the port.
+    pub fn come_back(&mut self) {
+        self.go_away();
+        let listener = runtime()
+            .block_on(TcpListener::bind(self.address))
+            .expect("the sink can bind its port");
+        let served = Arc::clone(&self.state);
+        self.server = Some(runtime().spawn(async move {
+            loop {
+                if let Ok((stream, _)) = listener.accept().await {
+                    let state = Arc::clone(&served);
+                    tokio::spawn(async move {
+                        let _gone = serve(stream, &state).await;
+                    });
+                }
+            }
+        }));
+    }
+
+    /// Answers every request with this status from now on; 0 ends that. What is answered so is not kept.
+    pub fn fail_with(&self, status: u16) {
+        self.state.failing.store(status, Ordering::SeqCst);
+    }
+
+    /// What it has taken under a path, in order.
+    #[must_use]
+    pub fn taken(&self, path: &str) -> Vec<Call> {
+        let calls = self
+            .state
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let calls = calls.iter().filter(|call| call.target.starts_with(path));
+        calls.cloned().collect()
+    }
+
+    /// Waits until it has taken so many under a path.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come in time.
+    #[must_use]
+    pub fn await_taken(&self, path: &str, count: usize) -> Vec<Call> {
+        let what = format!("{count} requests under {path}");
+        let probe = || Some(self.taken(path)).filter(|taken| taken.len() >= count);
+        wait::until(&what, PATIENCE, probe)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.taken(path)))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut line = head.split(' ');
+    let method = line.next().unwrap_or_default().to_owned();
+    let target = line.next().unwrap_or_default().to_owned();
+    let mut body = vec![0; length(&head)];
+    stream.read_exact(&mut body).await?;
+    let (status, answer) = match state.failing.load(Ordering::SeqCst) {
+        // A forge is asked for the statuses of a commit first.
+        0 if method == "GET" => (200, "[]"),
+        0 => (201, "{}"),
+        status => (status, "{}"),
+    };
+    if state.failing.load(Ordering::SeqCst) == 0 {
+        let call = Call {
+            method,
+            target,
+            head,
+            body,
+        };
+        state
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(call);
+    }
+    let answer = format!(
+        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+        answer.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // The other side closes first, so that the port can be bound again at once.
+    let _closed = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 64])).await;
+    Ok(())
+}
+
+fn length(head: &str) -> usize {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .find_map(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Client, Request};
+
+    #[test]
+    fn requests_are_kept_but_not_while_it_fails_or_is_away() {
+        let mut sink = Sink::start();
+        let client = Client::plain(sink.address);
+        let post = |body: &str| client.send(Request::new("POST", "/chat?x").body(body));
+        assert_eq!(post("{\"a\":1}").unwrap().status, 201);
+        sink.fail_with(503);
+        assert_eq!(post("lost").unwrap().status, 503);
+        sink.fail_with(0);
+        sink.go_away();
+        assert!(post("lost").is_err());
+        sink.come_back();
+        assert_eq!(client.get("/repos").unwrap().text(), "[]");
+        let taken = sink.await_taken("/", 2);
+        assert_eq!(
+            (taken[0].json(), taken[1].method.as_str()),
+            (serde_json::json!({"a": 1}), "GET")
+        );
+        assert_eq!(sink.taken("/chat"), taken[..1]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Alerts and Providers of a cluster: an event reaches its provider with the Secret as it is then, trouble is told on the
+//! Alert, and notification-controller's finalizer comes off.
+
+use e2e::api::path_of;
+use e2e::events::{self, Event};
+use e2e::trials::Trials;
+use e2e::wait::{PATIENCE, until};
+use e2e::{Cluster, Sink, flux};
+use serde_json::{Value, json};
+
+use crate::hookgate::Stand;
+
+pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
+    trials
+        .shared(
+            "an_event_reaches_its_provider_with_the_secret_as_it_is_then",
+            delivered,
+        )
+        .shared("the_labels_of_an_object_decide", labels)
+        .shared("what_can_not_be_sent_is_told_on_the_alert", told)
+        .shared(
+            "the_finalizer_comes_off_alerts_and_deleted_providers",
+            finalizers,
+        )
+}
+
+/// A chat at `address`, and its Alert.
+fn chat(cluster: &Cluster, namespace: &str, address: &str) {
+    let admin = cluster.admin();
+    admin.apply(&events::auth(
+        namespace,
+        "chat",
+        json!({"address": address}),
+    ));
+    let spec = json!({"type": "generic"});
+    admin.apply(&events::provider(namespace, "chat", spec));
+    admin.apply(&events::alert(namespace, "chat"));
+}
+
+/// Posts events that differ until the sink has taken one of them under `path`.
+fn post_until_taken(stand: &Stand, sink: &Sink, namespace: &str, path: &str) -> Value {
+    let mut n = 0;
+    until("the Alert is known", PATIENCE, || {
+        n += 1;
+        let event = Event::failed(namespace, "webapp", &format!("{path} failure {n}"));
+        let status = event.post(stand.hookgate.addresses.events);
+        assert!(status == 202 || status == 503, "{status}");
+        sink.taken(path).first().cloned()
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", stand.hookgate.process.log()))
+    .json()
+}
+
+fn delivered(stand: &Stand) {
+    let namespace = stand.cluster.namespace("delivered");
+    let sink = Sink::start();
+    chat(&stand.cluster, &namespace, &format!("{}/first", sink.url()));
+    let event = post_until_taken(stand, &sink, &namespace, "/first");
+    assert_eq!(event["involvedObject"]["namespace"], json!(namespace));
+    // No watch brings it: the next delivery reads it.
+    let rotated = json!({"address": format!("{}/second", sink.url())});
+    let secret = events::auth(&namespace, "chat", rotated);
+    stand.cluster.admin().apply(&secret);
+    let event = Event::failed(&namespace, "webapp", "after the rotation");
+    assert_eq!(event.post(stand.hookgate.addresses.events), 202);
+    let taken = sink.await_taken("/second", 1);
+    let messages: Vec<Value> = taken
+        .iter()
+        .map(|call| call.json()["message"].clone())
+        .collect();
+    assert!(
+        messages.contains(&json!("after the rotation")),
+        "{messages:?}"
+    );
+    // Its own duplicate window, like notification-controller's.
+    assert_eq!(event.post(stand.hookgate.addresses.events), 429);
+}
+
+fn labels(stand: &Stand) {
+    let namespace = stand.cluster.namespace("labels");
+    let sink = Sink::start();
+    let admin = stand.cluster.admin();
+    for (name, team) in [("ours", "lights"), ("theirs", "ships")] {
+        let mut object = flux::object("Kustomization", &namespace, name);
+        object["metadata"]["labels"] = json!({"team": team});
+        admin.apply(&object);
+    }
+    let address = json!({"address": format!("{}/labels", sink.url())});
+    admin.apply(&events::auth(&namespace, "chat", address));
+    admin.apply(&events::provider(
+        &namespace,
+        "chat",
+        json!({"type": "generic"}),
+    ));
+    let mut alert = events::alert(&namespace, "chat");
+    alert["spec"]["eventSources"][0]["matchLabels"] = json!({"team": "lights"});
+    admin.apply(&alert);
+    let mut n = 0;
+    until("the Alert and the labels are known", PATIENCE, || {
+        n += 1;
+        for name in ["theirs", "ours"] {
+            let event = Event::failed(&namespace, name, &format!("failure {n}"));
+            let status = event.post(stand.hookgate.addresses.events);
+            assert!(status == 202 || status == 503, "{status}");
+        }
+        (sink.taken("/labels").len() > 2).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", stand.hookgate.process.log()));
+    for call in sink.taken("/labels") {
+        assert_eq!(call.json()["involvedObject"]["name"], "ours");
+    }
+}
+
+fn told(stand: &Stand) {
+    let namespace = stand.cluster.namespace("told");
+    let admin = stand.cluster.admin();
+    admin.apply(&events::provider(
+        &namespace,
+        "chat",
+        json!({"type": "generic"}),
+    ));
+    let mut alert = events::alert(&namespace, "chat");
+    alert["spec"]["exclusionList"] = json!(["(("]);
+    admin.apply(&alert);
+    let wanted = [
+        "Warning InvalidConfig failed to compile exclusion regex: ((",
+        "Warning NotificationDispatchFailed failed to dispatch notification for Kustomization/",
+    ];
+    let mut n = 0;
+    until("Events on the Alert", PATIENCE, || {
+        n += 1;
+        let event = Event::failed(&namespace, "webapp", &format!("failure {n}"));
+        let _status = event.post(stand.hookgate.addresses.events);
+        let told = told_of(&stand.cluster, &namespace);
+        wanted
+            .iter()
+            .all(|wanted| told.iter().any(|told| told.starts_with(wanted)))
+            .then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", told_of(&stand.cluster, &namespace)));
+}
+
+/// The Events of a namespace, as `TYPE REASON MESSAGE`.
+fn told_of(cluster: &Cluster, namespace: &str) -> Vec<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/events");
+    let list = cluster.admin().get(&path).body;
+    let items = list["items"].as_array().into_iter().flatten();
+    items
+        .filter(|event| event["involvedObject"]["kind"] == "Alert")
+        .map(|event| {
+            let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+            format!("{} {} {}", text("type"), text("reason"), text("message"))
+        })
+        .collect()
+}
+
+fn finalizers(stand: &Stand) {
+    let namespace = stand.cluster.namespace("finalizers");
+    let admin = stand.cluster.admin();
+    let finalizer = json!(["finalizers.fluxcd.io"]);
+    let mut provider = events::provider(&namespace, "chat", json!({"type": "generic"}));
+    let mut alert = events::alert(&namespace, "chat");
+    for object in [&mut provider, &mut alert] {
+        object["metadata"]["finalizers"] = finalizer.clone();
+        assert_eq!(admin.create(object).status, 201);
+    }
+    until("the Alert's finalizer comes off", PATIENCE, || {
+        let found = admin.get(&path_of(&alert)).body;
+        found["metadata"]["finalizers"].is_null().then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    let migrated = "Normal Migration removed finalizer from Alert to migrate to static Alert";
+    until("it is told", PATIENCE, || {
+        let told = told_of(&stand.cluster, &namespace);
+        told.iter().any(|told| told == migrated).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        admin.get(&path_of(&provider)).body["metadata"]["finalizers"],
+        finalizer
+    );
+    assert_eq!(admin.delete(&provider).status, 200);
+    until("the deleted Provider goes", PATIENCE, || {
+        (admin.get(&path_of(&provider)).status == 404).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+}
