@@ -485,6 +485,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn all_resources_of_a_sender_that_goes_away_early_are_asked() {
+        let (fake, annotator) = annotator(50, false);
+        let resources = ["a", "b", "c"].map(resource);
+        let hook = annotator.trigger(&resources, SECOND, Instant::now());
+        let early = timeout(Duration::from_millis(1), hook);
+        assert!(early.await.is_err());
+        annotator.drain().await;
+        assert_eq!(fake.asked.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn resources_of_one_hook_are_asked_at_once() {
         let (fake, annotator) = annotator(50, false);
         let resources: Vec<_> = (0..50).map(|n| resource(&n.to_string())).collect();

@@ -58,6 +58,8 @@ struct Row {
     target: fn(&str) -> String,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// What the Secret has besides the token.
+    secret: String,
     /// Status, and how many resources were asked for.
     want: (u16, usize),
 }
@@ -73,6 +75,7 @@ fn row(what: &'static str, receiver_type: &'static str, want: (u16, usize)) -> R
         target: str::to_owned,
         headers: vec![("Content-Type", "application/json".to_owned())],
         body: BODY.into(),
+        secret: format!("email: {EMAIL:?}, audience: {AUDIENCE:?}"),
         want,
     }
 }
@@ -96,6 +99,11 @@ impl Row {
 
     fn spec(mut self, line: &str) -> Self {
         self.spec = format!("{}  {line}\n", self.spec);
+        self
+    }
+
+    fn secret(mut self, keys: &str) -> Self {
+        keys.clone_into(&mut self.secret);
         self
     }
 
@@ -136,7 +144,8 @@ impl Row {
         .replace("ROW", name);
         let token = STANDARD.encode(&self.token);
         text += &format!(
-            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: ns}}\ndata: {{token: {token:?}}}\nstringData: {{email: {EMAIL:?}, audience: {AUDIENCE:?}}}\n"
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: ns}}\ndata: {{token: {token:?}}}\nstringData: {{{}}}\n",
+            self.secret
         );
         for (suffix, label) in [("", "x"), ("-a", "y"), ("-b", "x")] {
             text += &format!(

@@ -455,6 +455,55 @@ async fn a9_tokens() {
         google(json!({"aud": [AUDIENCE]}), (400, 0)),
         google(json!({"email_verified": "true"}), (400, 0)),
         google(json!({"email": "other@example.com"}), (400, 0)),
+        // Nobody's token will do, not even one that lacks the same claim.
+        google(json!({}), (400, 0)).secret(&format!("audience: {AUDIENCE:?}")),
+        google(json!({"email": null}), (400, 0)).secret(&format!("audience: {AUDIENCE:?}")),
+        google(json!({}), (400, 0)).secret(&format!("email: {EMAIL:?}")),
+        google(json!({"aud": null}), (400, 0)).secret(&format!("email: {EMAIL:?}")),
     ];
     check_with(rows, &signer, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_held_take_so_much_memory_and_the_next_one_is_told_to_wait() {
+    let held = row("held", "generic-hmac", (200, 1));
+    let stage = Stage::start(&[held], &Signer::new(), &[]).await;
+    let hook = row("held", "generic-hmac", (200, 1));
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {MAX}\r\n\r\n",
+        hook.path("row-0"),
+        "0".repeat(64),
+    );
+    let open = |_| async {
+        let mut stream = TcpStream::connect(stage.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 256];
+        let reading = stream.read(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(2), reading).await;
+        let answer = read.map(|n| String::from_utf8_lossy(&answer[..n.unwrap()]).into_owned());
+        (stream, answer.unwrap_or_default())
+    };
+    let answers = futures_util::future::join_all((0..64).map(open)).await;
+    let refused = answers.iter().filter(|(_, answer)| !answer.is_empty());
+    for (_, answer) in refused.clone() {
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: "),
+            "{answer}"
+        );
+    }
+    // 42 bodies of 3 MiB are 126 MiB of 128.
+    assert_eq!(refused.count(), 64 - 42);
+    drop(answers);
+    let body = BODY.to_owned();
+    let signature = format!("sha256={}", mac("token", body.as_bytes()));
+    let hook = hook.with("X-Signature", signature);
+    let mut status = 0;
+    for _ in 0..50 {
+        status = stage.send(&hook, "row-0").await;
+        if status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status, 200);
 }
