@@ -23,5 +23,6 @@ pub mod server;
 pub mod service;
 pub mod spool;
 pub mod target;
+pub mod template;
 pub mod transport;
 pub mod warn;
