@@ -1,7 +1,8 @@
-//! `hookgate alerts`: what the running hookgate has accepted and not delivered.
+//! `hookgate alerts`: what the running hookgate has accepted and not delivered, and what it would send.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -10,6 +11,11 @@ use super::{AnyError, print};
 use crate::control::{self, Ask};
 use crate::notify::ask::{AlertsAsk, MAX_LISTED, Which};
 use crate::notify::delivery::DeliveryId;
+use crate::notify::preview::{self, Question};
+use crate::{clock, manifests};
+
+/// Bytes of an event, as the event server bounds it.
+const MAX_EVENT: u64 = 3 * 1024 * 1024;
 
 /// See, send again or drop the alerts that are not delivered
 #[derive(Debug, Args)]
@@ -24,6 +30,7 @@ enum What {
     Show(ShowArgs),
     Retry(ChangeArgs),
     Drop(DropArgs),
+    Preview(PreviewArgs),
 }
 
 /// List alerts that wait to be sent, and dead letters: those that were given up
@@ -83,6 +90,35 @@ struct ChangeArgs {
 struct DropArgs {
     #[command(flatten)]
     change: ChangeArgs,
+}
+
+/// Say whether an Alert takes an event and what its Provider would be sent. Sends nothing, prints no secret
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The file holds the event as Flux posts it, in JSON. Asks the running hookgate, or reads manifests.\nSecrets are shown as TOKEN, PASSWORD, HEADER or *****.\n\nExample:\n  hookgate alerts preview on-call -n flux-system --event event.json --manifests ./manifests\n\nExit code 0 also for an event that the Alert does not take: that is the answer."
+)]
+struct PreviewArgs {
+    /// Name of the Alert
+    alert: String,
+
+    /// Namespace of the Alert
+    #[arg(long, short, default_value = "flux-system")]
+    namespace: String,
+
+    /// File with the event; `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    event: PathBuf,
+
+    /// Folder of manifests, in place of the running hookgate
+    #[arg(long, value_name = "DIR", conflicts_with = "control_socket")]
+    manifests: Option<PathBuf>,
+
+    /// As hookgate run has it: Alerts take no events of other namespaces
+    #[arg(long)]
+    no_cross_namespace_refs: bool,
+
+    #[command(flatten)]
+    socket: SocketArgs,
 }
 
 #[derive(Debug, Args)]
@@ -147,15 +183,39 @@ pub(super) fn run(args: AlertsArgs) -> Result<(), AnyError> {
         }
         What::Retry(args) => change(args, "to be sent again", |which| AlertsAsk::Retry { which }),
         What::Drop(args) => change(args.change, "dropped", |which| AlertsAsk::Drop { which }),
+        What::Preview(args) => preview(&args),
     }
 }
 
+fn preview(args: &PreviewArgs) -> Result<(), AnyError> {
+    let event = super::sign::read_file(&args.event, MAX_EVENT)?;
+    let question = Question {
+        alert: format!("{}/{}", args.namespace, args.alert),
+        event: String::from_utf8_lossy(&event).into_owned(),
+        no_cross_namespace_refs: args.no_cross_namespace_refs,
+    };
+    let Some(folder) = &args.manifests else {
+        let ask = Ask::Preview(question);
+        let answer = runtime()?.block_on(control::ask(&args.socket.control_socket, &ask))?;
+        let text = answer.get("preview").and_then(Value::as_str);
+        return print(text.ok_or("the running hookgate gave no preview")?);
+    };
+    let snapshot = Arc::new(manifests::read(folder)?);
+    let problems = snapshot.problems.iter();
+    let problems: String = problems.map(|p| format!("manifests {p}\n")).collect();
+    let preview = preview::preview(&snapshot, &question, clock::now_ms());
+    print(&format!("{problems}{}", runtime()?.block_on(preview)?))
+}
+
 fn ask(socket: &SocketArgs, ask: AlertsAsk) -> Result<Value, AnyError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let ask = Ask::Alerts(ask);
-    Ok(runtime.block_on(control::ask(&socket.control_socket, &ask))?)
+    Ok(runtime()?.block_on(control::ask(&socket.control_socket, &ask))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 fn change(

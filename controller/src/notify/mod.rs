@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod go_regex;
 pub mod limit;
 pub mod metadata;
+pub mod preview;
 pub mod queue;
 pub mod select;
 pub mod server;

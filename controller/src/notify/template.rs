@@ -216,7 +216,9 @@ fn scope(event: &Event, alert: &Alert) -> Value {
     let object = &event.involved_object;
     let time = event.timestamp.map(|time| time.to_string());
     let metadata = event.metadata.iter();
-    let metadata: Value = metadata.map(|(key, value)| (cut(key), cut(value))).collect();
+    let metadata: BTreeMap<_, _> = metadata
+        .map(|(key, value)| (cut(key), cut(value)))
+        .collect();
     let summary = event.metadata.get("summary");
     let scope = [
         (
@@ -236,7 +238,7 @@ fn scope(event: &Event, alert: &Alert) -> Value {
                 ("timestamp", time.as_deref().unwrap_or_default()),
             ]),
         ),
-        ("metadata", metadata),
+        ("metadata", metadata.into()),
         (
             "object",
             fields(&[
@@ -248,7 +250,8 @@ fn scope(event: &Event, alert: &Alert) -> Value {
         ),
         ("summary", cut(summary.map_or("", String::as_str)).into()),
     ];
-    scope.into_iter().collect()
+    let scope = scope.map(|(name, value)| (name.to_owned(), value));
+    BTreeMap::from(scope).into()
 }
 
 fn fields(pairs: &[(&str, &str)]) -> Value {
@@ -371,14 +374,15 @@ impl<'t> Checker<'t> {
     fn expression(&self, expression: &Expr<'t>) -> Result<(), TemplateError> {
         match expression {
             Expr::Const(_) => Ok(()),
-            Expr::Var(name) => match self.locals.contains(&name.id) || field_list(name.id).is_some()
-            {
-                true => Ok(()),
-                false => Err(refused(
-                    expression,
-                    &format!("there is no {:?}; there are {}", name.id, names()),
-                )),
-            },
+            Expr::Var(name) => {
+                match self.locals.contains(&name.id) || field_list(name.id).is_some() {
+                    true => Ok(()),
+                    false => Err(refused(
+                        expression,
+                        &format!("there is no {:?}; there are {}", name.id, names()),
+                    )),
+                }
+            }
             Expr::GetAttr(get) => {
                 self.expression(&get.expr)?;
                 self.field(expression, &get.expr, get.name)
@@ -432,11 +436,7 @@ impl<'t> Checker<'t> {
         if self.locals.contains(&name.id) || fields.is_empty() || fields.contains(&field) {
             return Ok(());
         }
-        let text = format!(
-            "{} has no {field:?}; it has {}",
-            name.id,
-            fields.join(", ")
-        );
+        let text = format!("{} has no {field:?}; it has {}", name.id, fields.join(", "));
         Err(refused(at, &text))
     }
 
