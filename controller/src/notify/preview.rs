@@ -197,7 +197,7 @@ async fn sends(
             if with_token {
                 story.say("token", "is fetched first");
             }
-            story.say("sends", "");
+            story.say("sends", "first this request");
             story.0.push('\n');
             story.0.push_str(&shown.request(&request));
         }

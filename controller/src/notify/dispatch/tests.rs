@@ -582,6 +582,18 @@ async fn a_template_that_fails_loses_no_alert_and_is_told_and_counted() {
 }
 
 #[tokio::test]
+async fn a_digest_of_very_many_is_several_messages_and_loses_none() {
+    let world = World::start(Script::default(), vec![provider("a")]);
+    let objects: Vec<String> = (0..=digest::MAX_EVENTS).map(|n| n.to_string()).collect();
+    let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+    world.accept_digest(&objects).await;
+    world.until_nothing_is_left().await;
+    let sent = world.script.sent_to("a");
+    let firsts: Vec<_> = sent.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(firsts, ["200 events:", "200 is fine"]);
+}
+
+#[tokio::test]
 async fn a_template_words_a_digest_as_a_whole() {
     let world = World::start(Script::default(), vec![provider("a")]);
     templated(&world, "{{ event.reason }}: {{ event.message|first_line }}");

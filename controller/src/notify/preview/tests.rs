@@ -133,7 +133,7 @@ async fn a_chat_is_shown_without_the_secret_parts_of_its_address() {
         alert     apps/on-call
         takes     yes
         provider  apps/target (slack)
-        sends
+        sends     first this request
 
         POST https://hooks.slack.test/*****/*****/*****/*****?*****=*****
         content-type: application/json
@@ -175,7 +175,7 @@ async fn a_template_is_applied() {
             takes     yes
             provider  apps/target (generic)
             message   by hookgate.dev/template
-            sends
+            sends     first this request
 
             POST https://sink.test/
             content-type: application/json
@@ -213,7 +213,7 @@ async fn a_template_that_fails_is_told_and_the_message_stays() {
             takes     yes
             provider  apps/target (ntfy)
             message   as it came: hookgate.dev/template failed: line 1: event has no "msg"; it has message, reason, reportingController, severity, timestamp
-            sends
+            sends     first this request
 
             POST https://ntfy.test/
             content-type: application/json
@@ -240,7 +240,7 @@ async fn tokens_in_urls_keys_in_channels_and_passwords_are_words() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (telegram)
-            sends
+            sends     first this request
 
             POST https://api.telegram.org/botTOKEN/sendMessage
             content-type: application/json
@@ -258,7 +258,7 @@ async fn tokens_in_urls_keys_in_channels_and_passwords_are_words() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (pagerduty)
-            sends
+            sends     first this request
 
             POST https://events.pagerduty.test/v2/enqueue
             content-type: application/json
@@ -290,7 +290,7 @@ async fn tokens_in_urls_keys_in_channels_and_passwords_are_words() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (grafana)
-            sends
+            sends     first this request
 
             POST https://grafana.test/*****/*****
             authorization: Basic *****
@@ -316,7 +316,7 @@ async fn tokens_in_urls_keys_in_channels_and_passwords_are_words() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (sentry)
-            sends
+            sends     first this request
 
             POST https://sentry.test/api/*****/envelope/
             content-type: application/x-sentry-envelope
@@ -340,7 +340,7 @@ async fn mails_and_messages_of_nats_are_shown_too() {
         alert     apps/on-call
         takes     yes
         provider  apps/target (smtp)
-        sends
+        sends     first this request
 
         MAIL from flux@acme.test to ops@acme.test at mail.test:465
         security: Tls
@@ -371,7 +371,7 @@ async fn mails_and_messages_of_nats_are_shown_too() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (nats)
-            sends
+            sends     first this request
 
             PUB flux.events at nats.test:4222
             Nats-Msg-Id: 3117877abdd0cc64ae518a6b294eea40c912b358d1dc482ad9748c2c72dd4121
@@ -400,7 +400,7 @@ async fn mails_and_messages_of_nats_are_shown_too() {
             alert     apps/on-call
             takes     yes
             provider  apps/target (otel)
-            sends
+            sends     first this request
 
             POST https://otel.test/*****/*****
             content-type: application/x-protobuf
@@ -420,7 +420,7 @@ async fn a_commit_status_takes_no_template_and_asks_first() {
             warning   annotation hookgate.dev/template has no effect: the Provider's type sets commit statuses
             takes     yes
             provider  apps/target (github)
-            sends
+            sends     first this request
 
             GET https://github.test/api/v3/repos/*****/*****/commits/5394cb7f48332b2de7c17dd8b8384bbc84b7e738/statuses?per_page=100
             accept: application/vnd.github+json
@@ -449,7 +449,7 @@ async fn a_token_that_must_be_fetched_is_not_fetched() {
             takes     yes
             provider  apps/target (googlepubsub)
             token     is fetched first
-            sends
+            sends     first this request
 
             POST https://pubsub.googleapis.com/v1/projects/acme-prod/topics/flux:publish
             authorization: Bearer TOKEN
