@@ -192,7 +192,7 @@ async fn sends(
         address: Url::parse(target.address.expose_secret()).ok(),
     };
     let exchange = exchange(story, found, alert, provider, event, redacted(target), now);
-    match exchange.map(|exchange| first(exchange)) {
+    match exchange.map(first) {
         Ok(Ok(Some((request, with_token)))) => {
             if with_token {
                 story.say("token", "is fetched first");

@@ -139,10 +139,12 @@ impl Template {
         let mut output = Output::default();
         let rendered = template.render_captured_to(scope(event, alert), &mut output);
         if let Err(error) = rendered {
-            return Err(match error.kind() {
-                ErrorKind::OutOfFuel => TemplateError::Fuel,
-                _ if output.is_full => TemplateError::Output,
-                _ => wrong(&error),
+            return Err(if error.kind() == ErrorKind::OutOfFuel {
+                TemplateError::Fuel
+            } else if output.is_full {
+                TemplateError::Output
+            } else {
+                wrong(&error)
             });
         }
         let message = String::from_utf8_lossy(&output.bytes).trim().to_owned();

@@ -110,7 +110,6 @@ stringData: {{{secret}}}
         self.ask("apps/on-call", EVENT, false).await.unwrap()
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "reads best in a test")]
     async fn tells(self, want: Expect) {
         let told = self.tell().await;
         assert!(!told.contains("hush"), "{told}");
