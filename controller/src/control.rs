@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::activity::Activities;
 use crate::clock;
 use crate::notify::ask::{self, AlertsAsk};
+use crate::notify::preview;
 use crate::notify::spool::Spool;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
@@ -32,7 +33,8 @@ pub const DEFAULT_SOCKET: &str = "/tmp/hookgate.sock";
 const MASKED: &str = "/hook/…";
 /// Resources that are named; of more, their number is told.
 const MAX_RESOURCES: usize = 100;
-const MAX_REQUEST: u64 = 64 * 1024;
+/// An event may have 3 MiB, and what is escaped in it grows.
+const MAX_REQUEST: u64 = 8 * 1024 * 1024;
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +44,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// Something about alerts.
     Alerts(AlertsAsk),
+    /// What would be sent for an event.
+    Preview(preview::Question),
     /// What is known of one Receiver.
     Receiver {
         /// `namespace/name`.
@@ -172,6 +176,13 @@ impl Control {
         match ask {
             Ask::Receiver { name, show_path } => self.receiver(name, *show_path),
             Ask::Alerts(ask) => ask::answer(&self.spool, ask, clock::now_ms()).await,
+            Ask::Preview(question) => {
+                let snapshot = self.current.load().snapshot.clone();
+                match preview::preview(&snapshot, question, clock::now_ms()).await {
+                    Ok(text) => json!({"preview": text}),
+                    Err(error) => json!({"error": error.to_string()}),
+                }
+            }
         }
     }
 

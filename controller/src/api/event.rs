@@ -122,6 +122,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The time of day in UTC: `03:04:05Z`.
+    pub fn time_of_day(self) -> String {
+        let text = self.to_string();
+        let time = text.split_once('T').map(|(_, time)| time.to_owned());
+        time.unwrap_or(text)
+    }
+
     /// Reads RFC 3339; a fraction of a second is dropped.
     fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;

@@ -1,7 +1,8 @@
-//! `hookgate alerts`: what the running hookgate has accepted and not delivered.
+//! `hookgate alerts`: what the running hookgate has accepted and not delivered, and what it would send.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -10,6 +11,11 @@ use super::{AnyError, print};
 use crate::control::{self, Ask};
 use crate::notify::ask::{AlertsAsk, MAX_LISTED, Which};
 use crate::notify::delivery::DeliveryId;
+use crate::notify::preview::{self, Question};
+use crate::{clock, manifests};
+
+/// Bytes of an event, as the event server bounds it.
+const MAX_EVENT: u64 = 3 * 1024 * 1024;
 
 /// See, send again or drop the alerts that are not delivered
 #[derive(Debug, Args)]
@@ -24,6 +30,7 @@ enum What {
     Show(ShowArgs),
     Retry(ChangeArgs),
     Drop(DropArgs),
+    Preview(PreviewArgs),
 }
 
 /// List alerts that wait to be sent, and dead letters: those that were given up
@@ -83,6 +90,35 @@ struct ChangeArgs {
 struct DropArgs {
     #[command(flatten)]
     change: ChangeArgs,
+}
+
+/// Say whether an Alert takes an event and what its Provider would be sent. Sends nothing, prints no secret
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The file holds the event as Flux posts it, in JSON. Asks the running hookgate, or reads manifests.\nSecrets are shown as TOKEN, PASSWORD, HEADER or *****.\n\nExample:\n  hookgate alerts preview on-call -n flux-system --event event.json --manifests ./manifests\n\nExit code 0 also for an event that the Alert does not take: that is the answer."
+)]
+struct PreviewArgs {
+    /// Name of the Alert
+    alert: String,
+
+    /// Namespace of the Alert
+    #[arg(long, short, default_value = "flux-system")]
+    namespace: String,
+
+    /// File with the event; `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    event: PathBuf,
+
+    /// Folder of manifests, in place of the running hookgate
+    #[arg(long, value_name = "DIR", conflicts_with = "control_socket")]
+    manifests: Option<PathBuf>,
+
+    /// As hookgate run has it: Alerts take no events of other namespaces
+    #[arg(long)]
+    no_cross_namespace_refs: bool,
+
+    #[command(flatten)]
+    socket: SocketArgs,
 }
 
 #[derive(Debug, Args)]
@@ -147,15 +183,41 @@ pub(super) fn run(args: AlertsArgs) -> Result<(), AnyError> {
         }
         What::Retry(args) => change(args, "to be sent again", |which| AlertsAsk::Retry { which }),
         What::Drop(args) => change(args.change, "dropped", |which| AlertsAsk::Drop { which }),
+        What::Preview(args) => print(&preview(&args)?),
     }
 }
 
+fn preview(args: &PreviewArgs) -> Result<String, AnyError> {
+    let event = super::sign::read_file(&args.event, MAX_EVENT)?;
+    let question = Question {
+        alert: format!("{}/{}", args.namespace, args.alert),
+        event: String::from_utf8_lossy(&event).into_owned(),
+        no_cross_namespace_refs: args.no_cross_namespace_refs,
+    };
+    let Some(folder) = &args.manifests else {
+        let ask = Ask::Preview(question);
+        let answer = runtime()?.block_on(control::ask(&args.socket.control_socket, &ask))?;
+        let text = answer.get("preview").and_then(Value::as_str);
+        return Ok(text
+            .ok_or("the running hookgate gave no preview")?
+            .to_owned());
+    };
+    let snapshot = Arc::new(manifests::read(folder)?);
+    let problems = snapshot.problems.iter();
+    let problems: String = problems.map(|p| format!("manifests {p}\n")).collect();
+    let preview = preview::preview(&snapshot, &question, clock::now_ms());
+    Ok(format!("{problems}{}", runtime()?.block_on(preview)?))
+}
+
 fn ask(socket: &SocketArgs, ask: AlertsAsk) -> Result<Value, AnyError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let ask = Ask::Alerts(ask);
-    Ok(runtime.block_on(control::ask(&socket.control_socket, &ask))?)
+    Ok(runtime()?.block_on(control::ask(&socket.control_socket, &ask))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 fn change(
@@ -249,7 +311,130 @@ fn span(ms: u64) -> String {
 mod tests {
     use serde_json::json;
 
+    use std::collections::BTreeMap;
+
+    use arc_swap::ArcSwap;
+    use clap::Parser as _;
+
     use super::*;
+    use crate::control::{Control, Socket};
+    use crate::notify::spool::Spool;
+    use crate::trigger::select::Reach;
+    use crate::{args, publish};
+
+    const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Alert
+metadata: {name: on-call, namespace: flux-system, annotations: {hookgate.dev/template: '{{ object.name }}: {{ event.reason }}'}}
+spec: {providerRef: {name: chat}, eventSources: [{kind: Bucket, name: '*'}]}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Provider
+metadata: {name: chat, namespace: flux-system}
+spec: {type: discord, secretRef: {name: chat}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: chat, namespace: flux-system}
+stringData: {address: 'https://discord.test/api/webhooks/hush'}
+";
+    const EVENT: &str = r#"{"involvedObject": {"kind": "Bucket", "namespace": "flux-system", "name": "b"}, "severity": "error",
+        "reason": "Failed", "message": "m", "reportingController": "source-controller"}"#;
+    const PREVIEW: &str = r#"alert     flux-system/on-call
+takes     yes
+provider  flux-system/chat (discord)
+message   by hookgate.dev/template
+sends     first this request
+
+POST https://discord.test/*****/*****/*****/slack
+content-type: application/json
+
+{
+  "attachments": [
+    {
+      "author_name": "bucket/b.flux-system",
+      "color": "danger",
+      "fields": [],
+      "mrkdwn_in": [
+        "text"
+      ],
+      "text": "b: Failed"
+    }
+  ],
+  "username": "source-controller"
+}
+"#;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        alerts: AlertsArgs,
+    }
+
+    /// What `alerts preview` prints with these arguments besides the event.
+    fn previewed(folder: &std::path::Path, more: &[&str]) -> Result<String, String> {
+        std::fs::write(folder.join("event.json"), EVENT).unwrap();
+        let file = folder.join("event.json").to_string_lossy().into_owned();
+        let words = ["alerts", "preview", "--event", &file];
+        let line = Line::try_parse_from(words.iter().chain(more)).map_err(|e| e.to_string())?;
+        let What::Preview(args) = line.alerts.what else {
+            panic!("{line:?}");
+        };
+        preview(&args).map_err(|error| error.to_string())
+    }
+
+    fn manifests_in(folder: &std::path::Path) -> PathBuf {
+        let files = folder.join("manifests");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("all.yaml"), MANIFESTS).unwrap();
+        files
+    }
+
+    #[test]
+    fn a_preview_is_made_of_manifests() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = manifests_in(folder.path());
+        let files = files.to_string_lossy();
+        let told = previewed(folder.path(), &["on-call", "--manifests", &files]);
+        assert_eq!(told.as_deref(), Ok(PREVIEW));
+        let told = previewed(
+            folder.path(),
+            &["on-call", "-n", "apps", "--manifests", &files],
+        );
+        let want = "there is no Alert \"apps/on-call\"; give its name, and its namespace with -n";
+        assert_eq!(told.unwrap_err(), want);
+        std::fs::write(folder.path().join("manifests/broken.yaml"), "{").unwrap();
+        let told = previewed(folder.path(), &["on-call", "--manifests", &files]).unwrap();
+        assert!(told.starts_with("manifests broken.yaml"), "{told}");
+        assert!(told.ends_with(PREVIEW), "{told}");
+    }
+
+    #[test]
+    fn a_preview_is_made_by_the_running_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = manifests::read(&manifests_in(folder.path())).unwrap();
+        let socket = folder.path().join("control.sock");
+        let shown = socket.to_string_lossy().into_owned();
+        let ask = || previewed(folder.path(), &["on-call", "--control-socket", &shown]);
+        assert!(
+            ask()
+                .unwrap_err()
+                .starts_with("failed to reach a running hookgate")
+        );
+        let args = args::RunArgs::try_parse_from(["run", "--manifests=."]).unwrap();
+        let options = crate::run::options(&args, Reach::default());
+        let compiled = publish::compile(Arc::new(snapshot), &BTreeMap::new(), &options, b"");
+        let control = Control {
+            current: Arc::new(ArcSwap::from_pointee(compiled)),
+            activities: Arc::default(),
+            edges: Arc::default(),
+            reach: Reach::default(),
+            spool: Arc::new(Spool::in_memory(Default::default(), Default::default())),
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let bound = runtime.block_on(Socket::bind(&socket)).unwrap();
+        runtime.spawn(bound.serve(control));
+        assert_eq!(ask().as_deref(), Ok(PREVIEW));
+    }
 
     #[test]
     fn the_list_is_a_table_that_no_name_can_break() {

@@ -94,7 +94,7 @@ const DELIVERY: [f64; 10] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0,
 ];
 /// What becomes of attempts: the categories of all errors on the way.
-const OUTCOMES: [&str; 20] = [
+const OUTCOMES: [&str; 21] = [
     "answer",
     "config",
     "connect",
@@ -111,6 +111,7 @@ const OUTCOMES: [&str; 20] = [
     "spool",
     "status",
     "suspended",
+    "template",
     "timeout",
     "tls",
     "unauthorized",

@@ -1,13 +1,15 @@
 //! `hookgate.dev/digest` on an Alert: one message for the events of one revision. Pure.
 //!
 //! Errors are never held back, and go out by themselves. What is held back is kept in the spool as
-//! everything else is; a crash makes no difference to it.
+//! everything else is; a crash makes no difference to it. So an error overtakes the infos about its
+//! object that wait: each line of a digest tells its time, and provider types that
+//! [keep incidents](crate::provider::ProviderType::keeps_incidents) get none.
 
 use std::collections::BTreeMap;
 
 use super::delivery::Name;
 use super::metadata;
-use crate::api::event::Event;
+use crate::api::event::{Event, Timestamp};
 
 /// What the chain of a digest begins with; that of an object begins with its kind.
 const PREFIX: &str = "digest: ";
@@ -68,7 +70,9 @@ fn message(events: &[Event]) -> String {
     let mut message = format!("{} events:", events.len());
     for (n, event) in events.iter().enumerate() {
         let text = event.message.lines().next().unwrap_or_default();
-        let line = format!("{}: {}: {text}", event.involved_object, event.reason);
+        let time = event.timestamp.map(Timestamp::time_of_day);
+        let time = time.map_or_else(String::new, |time| format!("{time} "));
+        let line = format!("{time}{}: {}: {text}", event.involved_object, event.reason);
         if message.len() > MAX_MESSAGE {
             message.push_str(&format!("\n… and {} more", events.len() - n));
             break;
@@ -97,7 +101,6 @@ fn common(events: &[Event]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::event::Timestamp;
 
     fn event(name: &str, reason: &str, seconds: i64, extra: &str) -> Event {
         let mut event = Event {
@@ -126,7 +129,7 @@ mod tests {
         ];
         let got = merged(&"apps/on-call".into(), &events);
         let mut want = events[0].clone();
-        want.message = "3 events:\n- Kustomization/apps/a: Done: a is done\n- Kustomization/apps/b: Failed: b is done\n- Kustomization/apps/c: Done: c is done".to_owned();
+        want.message = "3 events:\n- 00:00:05Z Kustomization/apps/a: Done: a is done\n- 00:00:09Z Kustomization/apps/b: Failed: b is done\n- 00:00:07Z Kustomization/apps/c: Done: c is done".to_owned();
         want.reason = "Digest".to_owned();
         want.timestamp = Some(Timestamp::from_unix(9));
         want.metadata.remove("extra");

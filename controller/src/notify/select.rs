@@ -12,6 +12,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::delivery::Name;
+use super::template::{self, Template};
 use super::{digest, go_regex, metadata};
 use crate::annotations::Doc;
 use crate::api::alert::{Alert, EventSource};
@@ -20,7 +21,7 @@ use crate::api::event::Event;
 use crate::api::meta::is_label;
 use crate::api::provider::Provider;
 use crate::api::reference::ResourceRef;
-use crate::provider::{self, Takes};
+use crate::provider::{self, ProviderType, Takes};
 
 /// The prefix of annotations of ours.
 const PREFIX: &str = "hookgate.dev/";
@@ -34,13 +35,19 @@ pub const ANNOTATIONS: &[Doc] = &[
         name: DIGEST,
         value: "Go duration, at most 1h",
         default: "off",
-        help: "Collect the events of one revision for so long and send them as one message; errors are sent at once",
+        help: "Collect the events of one revision for so long and send them as one message; errors are sent at once, before infos that wait. Not for Providers that open and close incidents, nor for forges",
     },
     Doc {
         name: NAMESPACES,
         value: "`*`, or namespaces, comma-separated",
         default: "the Alert's",
         help: "Where event sources without a namespace look; needs cross-namespace references",
+    },
+    Doc {
+        name: template::ANNOTATION,
+        value: "template, at most 8 KiB",
+        default: "off",
+        help: "What messages say instead of the event's message. Of Jinja it has `{{ … }}`, `if`, `for` and a few filters; it sees `event`, `object`, `metadata`, `summary` and `alert`. If it can't be used, the event's own message is sent",
     },
 ];
 /// The longest collection.
@@ -121,6 +128,23 @@ pub struct Selection {
     pub warnings: Vec<(Name, Warning)>,
 }
 
+/// Why an Alert does not take an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The Alert wants errors only.
+    #[error("its severity is not spec.eventSeverity")]
+    Severity,
+    /// It is about something else.
+    #[error("none of spec.eventSources is its involved object")]
+    Source,
+    /// Nothing lets it in.
+    #[error("nothing in spec.inclusionList matches its message")]
+    Inclusion,
+    /// Something keeps it out.
+    #[error("spec.exclusionList matches its message")]
+    Exclusion,
+}
+
 /// The labels of an object, if there is one.
 pub type Labels<'a> = dyn Fn(&ResourceRef) -> Option<BTreeMap<String, String>> + 'a;
 
@@ -192,11 +216,21 @@ impl Alerts {
         candidates.dedup();
         let mut selection = Selection::default();
         for alert in candidates.iter().filter_map(|at| self.alerts.get(*at)) {
-            if alert.takes(event, labels, &mut selection.warnings) {
+            let refusal = alert.refusal(event, labels, &mut selection.warnings);
+            if refusal.is_none() {
                 self.decide(alert, event, &mut selection);
             }
         }
         selection
+    }
+
+    /// Why Alerts, in their order, don't take an event whose metadata was cleaned; `None` for one
+    /// that matches it.
+    pub fn refusals(&self, event: &Event, labels: &Labels<'_>) -> Vec<Option<Refusal>> {
+        let alerts = self.alerts.iter();
+        alerts
+            .map(|alert| alert.refusal(event, labels, &mut Vec::new()))
+            .collect()
     }
 
     /// What nc decides when it has a matching Alert in hand.
@@ -238,12 +272,15 @@ impl Alerts {
 }
 
 impl Compiled {
-    fn takes(
+    fn refusal(
         &self,
         event: &Event,
         labels: &Labels<'_>,
         warnings: &mut Vec<(Name, Warning)>,
-    ) -> bool {
+    ) -> Option<Refusal> {
+        if self.severity != "info" && self.severity != event.severity {
+            return Some(Refusal::Severity);
+        }
         let mut matched = false;
         for source in &self.sources {
             match self.matches(source, event, labels) {
@@ -255,12 +292,15 @@ impl Compiled {
             }
         }
         let is_match = |regex: &Regex| regex.is_match(&event.message);
-        matched
-            && self
-                .inclusion
-                .as_ref()
-                .is_none_or(|list| list.iter().any(is_match))
-            && !self.exclusion.iter().any(is_match)
+        let is_included = |list: &Vec<Regex>| list.iter().any(is_match);
+        if !matched {
+            Some(Refusal::Source)
+        } else if !self.inclusion.as_ref().is_none_or(is_included) {
+            Some(Refusal::Inclusion)
+        } else {
+            let is_excluded = self.exclusion.iter().any(is_match);
+            is_excluded.then_some(Refusal::Exclusion)
+        }
     }
 
     fn matches(
@@ -276,9 +316,8 @@ impl Compiled {
             ("", Namespaces::Listed(listed)) => listed.contains(&object.namespace),
             (named, _) => object.namespace == named,
         };
-        let is_grave = self.severity == "info" || self.severity == event.severity;
         let is_named = source.name == "*" || source.name == object.name;
-        if !(is_here && source.kind == object.kind && is_grave && is_named) {
+        if !(is_here && source.kind == object.kind && is_named) {
             return Ok(false);
         }
         let Some(wanted) = &source.match_labels else {
@@ -346,8 +385,11 @@ fn compile(
             )));
         }
     }
-    let takes = provider.and_then(|p| Some(provider::of(p).ok()?.takes()));
-    let digest = digest_window(alert, takes, warnings);
+    let found = provider.and_then(|p| provider::of(p).ok());
+    let takes = found.map(ProviderType::takes);
+    let keeps_incidents = found.is_some_and(ProviderType::keeps_incidents);
+    let digest = digest_window(alert, takes, keeps_incidents, warnings);
+    check_template(alert, takes, warnings);
     let inclusion = patterns(&spec.inclusion_list, "inclusion", warnings);
     Compiled {
         name: format!("{}/{}", metadata.namespace, metadata.name).into(),
@@ -445,10 +487,12 @@ fn namespaces_of(
 fn digest_window(
     alert: &Alert,
     takes: Option<Takes>,
+    keeps_incidents: bool,
     warnings: &mut Vec<Warning>,
 ) -> Option<Duration> {
     let value = alert.metadata.annotations.get(DIGEST)?;
-    if !matches!(takes, Some(Takes::Messages) | None) {
+    // An info that waited would close what a newer error opened.
+    if keeps_incidents || !matches!(takes, Some(Takes::Messages) | None) {
         warnings.push(invalid(format!(
             "annotation {DIGEST} has no effect: the Provider's type wants each event by itself"
         )));
@@ -462,6 +506,23 @@ fn digest_window(
         )));
     }
     window
+}
+
+/// Says what is wrong with the template; messages go out without it then.
+fn check_template(alert: &Alert, takes: Option<Takes>, warnings: &mut Vec<Warning>) {
+    let name = template::ANNOTATION;
+    let Some(source) = alert.metadata.annotations.get(name) else {
+        return;
+    };
+    if takes == Some(Takes::CommitStatuses) {
+        warnings.push(invalid(format!(
+            "annotation {name} has no effect: the Provider's type sets commit statuses"
+        )));
+    } else if let Err(error) = Template::compile(source) {
+        warnings.push(invalid(format!(
+            "annotation {name} can't be used, and events are sent with their own messages: {error}"
+        )));
+    }
 }
 
 fn invalid(message: String) -> Warning {

@@ -16,6 +16,10 @@ impl ProviderType for IncidentIo {
         "incident.io"
     }
 
+    fn keeps_incidents(&self) -> bool {
+        true
+    }
+
     fn exchange(
         &self,
         event: &Event,

@@ -145,6 +145,11 @@ pub trait ProviderType: Sync {
         Takes::Messages
     }
 
+    /// Whether an info closes what an error opened there: then order matters more than quiet.
+    fn keeps_incidents(&self) -> bool {
+        false
+    }
+
     /// The conversation that tells `target` of `event`.
     ///
     /// # Errors

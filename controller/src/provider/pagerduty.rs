@@ -22,6 +22,10 @@ impl ProviderType for PagerDuty {
         "pagerduty"
     }
 
+    fn keeps_incidents(&self) -> bool {
+        true
+    }
+
     fn exchange(
         &self,
         event: &Event,

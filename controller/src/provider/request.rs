@@ -5,6 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::http::{HttpReply, HttpRequest, Success};
+use super::part::mime;
 
 /// A request, which names its wire.
 #[derive(Debug)]
@@ -94,6 +95,13 @@ pub struct Mail {
     pub to: Vec<String>,
     /// The message by RFC 5322, in ASCII, its lines ended by CR LF; no dots are doubled yet.
     pub message: Vec<u8>,
+}
+
+impl Mail {
+    /// The message for people to read.
+    pub fn readable(&self) -> String {
+        mime::show(&self.message)
+    }
 }
 
 /// How a connection to a mail server is kept secret.

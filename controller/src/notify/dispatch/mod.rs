@@ -29,6 +29,7 @@ use super::metadata;
 use super::select::{Warning, reason};
 use super::spool::{Spool, Taken};
 use super::target::{self, SecretReader, TargetError};
+use super::template::{self, Templates};
 use super::transport::Transport;
 use super::warn::Warn;
 use crate::api::alert::Alert;
@@ -62,6 +63,7 @@ struct Shared<T, S, W> {
     metrics: Arc<Metrics>,
     backoff: Backoff,
     driver: Driver<T>,
+    templates: Templates,
 }
 
 /// A delivery in flight: if its task ends without an outcome, it is tried again.
@@ -133,6 +135,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
                     tokens: Tokens::new(tokens),
                     metrics: metrics.clone(),
                 },
+                templates: Templates::default(),
                 metrics,
             }),
         }
@@ -350,7 +353,12 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             uid: alert.metadata.uid.clone().unwrap_or_default(),
         };
         let now = clock::now_ms() / 1000;
+        // Of the event as it came: another wording is no other incident.
         let context = Context::new(now, &event, &id, &target);
+        let mut event = event.clone();
+        if found.takes() != Takes::CommitStatuses {
+            self.word(taken, alert, &mut event);
+        }
         let exchange = found
             .exchange(&event, &target, &context)
             .map_err(|error| setup(error.category(), mask.apply(&error.to_string()), true))?;
@@ -362,6 +370,30 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
             retry_after: failure.retry_after(now),
             in_setup: false,
         })
+    }
+}
+
+impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
+    /// Gives an event the message that the Alert's template makes, if that works.
+    fn word(&self, taken: &Taken, alert: &Alert, event: &mut Event) {
+        match self.templates.message(alert, event) {
+            Ok(None) => {}
+            Ok(Some(message)) => event.message = message,
+            Err(error) => {
+                self.metrics
+                    .alerts
+                    .attempted(&taken.delivery.provider, "template");
+                let warning = Warning {
+                    reason: reason::INVALID_CONFIG,
+                    message: format!(
+                        "annotation {} failed, and the message of {} is sent as it came: {error}",
+                        template::ANNOTATION,
+                        event.involved_object
+                    ),
+                };
+                self.warn.warn(&taken.delivery.alert, &warning);
+            }
+        }
     }
 }
 

@@ -271,10 +271,78 @@ fn a_digest_collects_what_has_a_revision_and_is_no_error() {
         ("2h", "slack"),
         ("x", "slack"),
         ("30s", "github"),
+        ("30s", "pagerduty"),
+        ("30s", "incident.io"),
     ] {
         let alerts = Alerts::compile(&[annotated(value)], &[provider(of)], false);
         assert_eq!(alerts.warnings["apps/on-call"].len(), 1, "{value} {of}");
         assert_eq!(alerts.select(&revised("info"), &no_labels).digests, []);
+    }
+}
+
+#[test]
+fn a_template_that_can_t_be_used_or_has_no_effect_is_a_warning_and_events_are_taken_all_the_same() {
+    let annotated = |value: &str| {
+        alert(|a| {
+            let annotations = &mut a.metadata.annotations;
+            annotations.insert(template::ANNOTATION.to_owned(), value.to_owned());
+        })
+    };
+    for (source, of, want) in [
+        ("{{ event.message }}", "slack", None),
+        ("{{ event.message }}", "githubpullrequestcomment", None),
+        (
+            "{{ event.message }}",
+            "github",
+            Some(
+                "annotation hookgate.dev/template has no effect: the Provider's type sets commit statuses",
+            ),
+        ),
+        (
+            "a\n{{ event.msg }}",
+            "slack",
+            Some(
+                "annotation hookgate.dev/template can't be used, and events are sent with their own messages: line 2: event has no \"msg\"; it has message, reason, reportingController, severity, timestamp",
+            ),
+        ),
+    ] {
+        let alerts = Alerts::compile(&[annotated(source)], &[provider(of)], false);
+        let warnings = alerts.warnings.get("apps/on-call").into_iter().flatten();
+        let said: Vec<_> = warnings.map(|warning| warning.message.as_str()).collect();
+        assert_eq!(said, Vec::from_iter(want), "{source} {of}");
+        let event = event(|e| {
+            let keys =
+                ["commit", "change_request"].map(|key| format!("event.toolkit.fluxcd.io/{key}"));
+            e.metadata.extend(keys.map(|key| (key, "7".to_owned())));
+        });
+        assert_eq!(alerts.select(&event, &no_labels).deliveries.len(), 1);
+    }
+}
+
+#[test]
+fn the_first_thing_that_keeps_an_event_from_an_alert_is_told() {
+    let list = |pattern: &str| vec![pattern.to_owned()];
+    for (alert, want) in [
+        (alert(|_| {}), None),
+        (
+            alert(|a| a.spec.event_severity = "error".to_owned()),
+            Some(Refusal::Severity),
+        ),
+        (
+            alert(|a| "other".clone_into(&mut first(a).name)),
+            Some(Refusal::Source),
+        ),
+        (
+            alert(|a| a.spec.inclusion_list = list("x")),
+            Some(Refusal::Inclusion),
+        ),
+        (
+            alert(|a| a.spec.exclusion_list = list("well")),
+            Some(Refusal::Exclusion),
+        ),
+    ] {
+        let alerts = Alerts::compile(&[alert], &[provider("slack")], false);
+        assert_eq!(alerts.refusals(&event(|_| {}), &no_labels), [want]);
     }
 }
 

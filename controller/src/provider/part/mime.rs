@@ -86,13 +86,14 @@ fn wrapped(base64: &str) -> String {
     lines.collect::<Vec<_>>().join("\r\n")
 }
 
-/// Headers and body, readable.
-#[cfg(test)]
+/// Headers and body of a message of ours, readable.
 pub(in crate::provider) fn show(message: &[u8]) -> String {
-    let text = std::str::from_utf8(message).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let body = STANDARD.decode(body.replace("\r\n", "")).unwrap();
-    let body = String::from_utf8(body).unwrap();
+    let text = String::from_utf8_lossy(message);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let body = STANDARD
+        .decode(body.replace("\r\n", ""))
+        .unwrap_or_default();
+    let body = String::from_utf8_lossy(&body);
     format!("{head}\n\n{body}").replace("\r\n", "\n")
 }
 
