@@ -100,7 +100,10 @@ fn explained(stand: &Stand) {
     stand.cluster.admin().apply(&object);
     let file = stand.cluster.dir().join("captured.http");
     fs::write(&file, captured(&Forge::new().hook(&receiver))).expect("a file can be written");
-    let kubeconfig = stand.cluster.kubeconfig();
+    // Not as the controller, whose calls other trials count.
+    let kubeconfig = stand.cluster.dir().join("explained.json");
+    let admin = stand.cluster.kubeconfig_of(stand.cluster.admin().token());
+    fs::write(&kubeconfig, admin).expect("a file can be written");
     let said = controller::hookgate(&[
         "explain".to_owned(),
         "request".to_owned(),
