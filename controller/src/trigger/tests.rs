@@ -229,6 +229,10 @@ impl Stage {
         }
     }
 
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
     /// The status, and that there is no body.
     async fn send(&self, row: &Row, name: &str) -> u16 {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: h\r\n", row.method, row.path(name));
@@ -239,7 +243,7 @@ impl Stage {
             "Content-Length: {}\r\nConnection: close\r\n\r\n",
             row.body.len()
         );
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = self.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         // A body above the limit is refused by its declared length, and never sent.
         if row.body.len() <= MAX {

@@ -475,7 +475,7 @@ async fn bodies_that_are_held_take_so_much_memory_and_the_next_one_is_told_to_wa
         "0".repeat(64),
     );
     let open = |_| async {
-        let mut stream = TcpStream::connect(stage.address).await.unwrap();
+        let mut stream = stage.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 256];
         let reading = stream.read(&mut answer);
