@@ -197,10 +197,11 @@ fn away() {
     let manifests = Manifests::create(&stand.options.manifests);
     let yaml = objects.map(|object| format!("---\n{object}\n")).concat();
     manifests.write("steady", &yaml);
+    let mut probes = 0;
     until("the new Alert is known", PATIENCE, || {
-        let at = steady.taken("/").len();
-        stand.post("probe", &format!("probe {}", stand.sink.taken("/").len()));
-        (at > 0).then_some(())
+        probes += 1;
+        stand.post("probe", &format!("probe {probes}"));
+        (!steady.taken("/").is_empty()).then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}"));
     stand.await_quiet();
