@@ -11,10 +11,16 @@
 mod alerts;
 #[path = "kubernetes/away.rs"]
 mod away;
+#[path = "kubernetes/edge.rs"]
+mod edge;
 #[path = "kubernetes/hookgate.rs"]
 mod hookgate;
+#[path = "kubernetes/limits.rs"]
+mod limits;
 #[path = "kubernetes/load.rs"]
 mod load;
+#[path = "kubernetes/migration.rs"]
+mod migration;
 #[path = "kubernetes/replicas.rs"]
 mod replicas;
 #[path = "kubernetes/resources.rs"]
@@ -23,8 +29,13 @@ mod resources;
 mod scope;
 #[path = "kubernetes/secrets.rs"]
 mod secrets;
+#[path = "kubernetes/seeing.rs"]
+mod seeing;
 #[path = "kubernetes/status.rs"]
 mod status;
+
+#[path = "receive/table.rs"]
+mod table;
 
 use std::process::ExitCode;
 
@@ -38,8 +49,12 @@ fn main() -> ExitCode {
     let trials = secrets::trials(trials);
     let trials = resources::trials(trials);
     let trials = scope::trials(trials);
+    let trials = seeing::trials(trials);
+    let trials = limits::trials(trials);
+    let trials = edge::trials(trials);
     let trials = load::trials(trials);
     let trials = away::trials(trials);
     let trials = alerts::trials(trials);
+    let trials = migration::trials(trials);
     replicas::trials(trials).run()
 }

@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -36,7 +37,7 @@ fn every_command_of_the_readme_does_what_it_says() {
     for script in scripts {
         run(&script, dir.path());
     }
-    let verdict = fs::read_to_string(dir.path().join("output")).expect("the last output is kept");
+    let verdict = fs::read_to_string(dir.path().join("output")).expect("the outputs are kept");
     assert!(
         verdict.contains("GitRepository") && verdict.to_lowercase().contains("admit"),
         "`hookgate explain request` does not admit the README's own hook:\n{verdict}"
@@ -45,8 +46,9 @@ fn every_command_of_the_readme_does_what_it_says() {
 
 #[test]
 fn blocks_are_found_by_their_language() {
-    let text = "a\n```sh\none\ntwo\n```\n```text\nthree\n```\n```sh\nfour\n```\n";
-    assert_eq!(blocks(text, "sh"), ["one\ntwo\n", "four\n"]);
+    let text =
+        "a\n```sh\none\ntwo\n```\n```text\nthree\n```\n1. b\n\n  ```sh\n  four\n    five\n  ```\n";
+    assert_eq!(blocks(text, "sh"), ["one\ntwo\n", "four\n  five\n"]);
 }
 
 /// What the README takes as given: a certificate, a payload, and the programs on the `PATH`.
@@ -82,16 +84,26 @@ fn run(script: &str, dir: &Path) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    fs::write(dir.join("output"), output.stdout).expect("the output can be kept");
+    let kept = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("output"));
+    let written = kept.and_then(|mut file| file.write_all(&output.stdout));
+    written.expect("the output can be kept");
 }
 
 /// The fenced blocks of this language.
 fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<(bool, String)> = None;
+    let mut indent = "";
     for line in markdown.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(word), None) => open = Some((word == language, String::new())),
+        let fence = line.trim_start();
+        match (fence.strip_prefix("```"), &mut open) {
+            (Some(word), None) => {
+                open = Some((word == language, String::new()));
+                indent = &line[..line.len() - fence.len()];
+            }
             (Some(_), Some(_)) => {
                 found.extend(
                     open.take()
@@ -100,7 +112,7 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
                 );
             }
             (None, Some((_, text))) => {
-                text.push_str(line);
+                text.push_str(line.strip_prefix(indent).unwrap_or(line));
                 text.push('\n');
             }
             (None, None) => {}

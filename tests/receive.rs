@@ -11,6 +11,8 @@ mod body;
 mod cases;
 #[path = "receive/path.rs"]
 mod path;
+#[path = "receive/table.rs"]
+mod table;
 #[path = "receive/types.rs"]
 mod types;
 

@@ -274,7 +274,14 @@ impl File {
     fn is_pure(&self) -> bool {
         let inside = self.name.starts_with("controller/src/");
         let last = self.name.rsplit('/').next().unwrap_or_default();
-        inside && (self.name.contains("/provider/") || matches!(last, "plan.rs" | "select.rs"))
+        let is_command = ["flux_recv", "migrate"].iter().any(|core| {
+            let folder = format!("controller/src/{core}");
+            self.name == format!("{folder}.rs") || self.name.starts_with(&format!("{folder}/"))
+        });
+        inside
+            && (is_command
+                || self.name.contains("/provider/")
+                || matches!(last, "plan.rs" | "select.rs"))
             || self.name.starts_with("filter/hook/src/")
     }
 

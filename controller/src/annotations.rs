@@ -254,6 +254,15 @@ fn at_most(value: &str, max: Duration) -> Option<Duration> {
         .filter(|duration| *duration <= max)
 }
 
+/// The value of `hookgate.dev/flux-recv` for a registryHost; empty for none. `None` if no value says it.
+pub fn flux_recv(registry_host: &str) -> Option<String> {
+    match registry_host {
+        "" => Some("true".to_owned()),
+        "true" => None,
+        host => is_registry_host(host).then(|| host.to_owned()),
+    }
+}
+
 fn is_registry_host(value: &str) -> bool {
     (1..=253).contains(&value.len())
         && value != "false"

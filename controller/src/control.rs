@@ -20,11 +20,18 @@ use crate::clock;
 use crate::notify::ask::{self, AlertsAsk};
 use crate::notify::spool::Spool;
 use crate::publish::Compiled;
+use crate::receiver::plan::Plan;
+use crate::trigger::deliver;
+use crate::trigger::select::Reach;
 use crate::xds::Edges;
 
 /// Where the socket is unless a flag says otherwise.
 pub const DEFAULT_SOCKET: &str = "/tmp/hookgate.sock";
 
+/// In place of a path.
+const MASKED: &str = "/hook/…";
+/// Resources that are named; of more, their number is told.
+const MAX_RESOURCES: usize = 100;
 const MAX_REQUEST: u64 = 64 * 1024;
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +46,9 @@ pub enum Ask {
     Receiver {
         /// `namespace/name`.
         name: String,
+        /// Whether to show its path, which is secret.
+        #[serde(default)]
+        show_path: bool,
     },
 }
 
@@ -87,6 +97,8 @@ pub struct Control {
     pub edges: Arc<Edges>,
     /// The events that are not delivered.
     pub spool: Arc<Spool>,
+    /// Where resources may be.
+    pub reach: Reach,
 }
 
 /// The socket, removed when dropped.
@@ -159,11 +171,11 @@ impl Control {
     async fn ask(&self, ask: &Ask) -> Value {
         match ask {
             Ask::Alerts(ask) => ask::answer(&self.spool, ask, clock::now_ms()).await,
-            Ask::Receiver { name } => self.receiver(name),
+            Ask::Receiver { name, show_path } => self.receiver(name, *show_path),
         }
     }
 
-    fn receiver(&self, name: &str) -> Value {
+    fn receiver(&self, name: &str, show_path: bool) -> Value {
         let current = self.current.load();
         let Some(status) = current.statuses.get(name) else {
             return json!({"error": format!("there is no Receiver {name:?}")});
@@ -171,13 +183,27 @@ impl Control {
         json!({
             "name": name,
             "type": status.receiver_type,
+            "path": status.digest.map(|digest| if show_path { digest.path() } else { MASKED.to_owned() }),
             "suspended": status.suspended,
             "ready": status.failure.is_none(),
             "reason": status.failure.as_ref().map(|failure| failure.reason),
             "message": status.failure.as_ref().map(|failure| failure.message.clone()),
             "warnings": status.warnings,
             "table": {"version": current.version, "envoys": envoys(&self.edges)},
+            "resources": current.plans.get(name).map(|plan| self.resources(plan, &current)),
             "activity": self.activities.of(name),
+        })
+    }
+
+    /// What hooks of this Receiver ask to reconcile.
+    fn resources(&self, plan: &Plan, current: &Compiled) -> Value {
+        let selected = deliver::candidates(plan, current, &self.reach);
+        let shown = selected.resources.iter().take(MAX_RESOURCES);
+        json!({
+            "count": selected.resources.len(),
+            "first": shown.map(ToString::to_string).collect::<Vec<_>>(),
+            "filtered": plan.has_filters(),
+            "problems": selected.errors.iter().chain(&selected.later).collect::<Vec<_>>(),
         })
     }
 }
@@ -246,7 +272,7 @@ mod tests {
     use crate::trigger::select::Reach;
     use crate::{manifests, publish};
 
-    const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: []}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";
+    const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: [{kind: GitRepository, name: app}, {kind: Bucket, name: \"*\"}]}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";
 
     /// A process with one Receiver, asked through a socket in `folder`.
     async fn running(folder: &Path) -> PathBuf {
@@ -267,8 +293,11 @@ mod tests {
             activities: Arc::default(),
             edges: Arc::default(),
             spool: Arc::new(Spool::in_memory(Limits::default(), Room::default())),
+            reach: Reach::default(),
         };
-        control.activities.decided("ns/app", "signature", false, 7);
+        let receivers = [("ns/app", "github")];
+        control.activities.settle(receivers.into_iter());
+        control.activities.decided("ns/app", "signature", 7);
         let socket = Socket::bind(&path).await.unwrap();
         tokio::spawn(socket.serve(control));
         path
@@ -277,6 +306,7 @@ mod tests {
     fn receiver(name: &str) -> Ask {
         Ask::Receiver {
             name: name.to_owned(),
+            show_path: false,
         }
     }
 
@@ -302,25 +332,39 @@ mod tests {
             json!({
                 "name": "ns/app",
                 "type": "github",
+                "path": "/hook/…",
                 "suspended": false,
                 "ready": true,
                 "reason": null,
                 "message": null,
-                "warnings": [],
+                "warnings": ["resources[1]: matchLabels field not set when using wildcard '*' as name"],
                 "table": {"version": version, "envoys": []},
+                "resources": {
+                    "count": 1,
+                    "first": ["GitRepository/ns/app"],
+                    "filtered": false,
+                    "problems": ["Bucket/*: matchLabels field not set when using wildcard '*' as name"],
+                },
                 "activity": {
                     "admittedAt": null,
                     "refused": "signature",
-                    "refusedAt": 7,
-                    "triggered": null,
-                    "triggeredAt": null,
+                    "refusedAt": "1970-01-01T00:00:00Z",
+                    "deliveries": [],
+                    "triggers": {},
                     "weakSignatures": 0,
+                    "keysUsed": {},
                     "counts": {"signature": 1},
                     "edgeCounts": {},
                 },
             })
         );
         assert_eq!(version.as_str().unwrap().len(), 64);
+        let shown = Ask::Receiver {
+            name: "ns/app".to_owned(),
+            show_path: true,
+        };
+        let path_of_it = hook::digest::Digest::of(b"hunter2!", "app", "ns").path();
+        assert_eq!(ask(&path, &shown).await.unwrap()["path"], path_of_it);
         let error = ask(&path, &receiver("ns/other")).await.unwrap_err();
         assert_eq!(error.to_string(), "there is no Receiver \"ns/other\"");
     }

@@ -1,10 +1,11 @@
 //! Every metric, by name. Labels are bounded: nothing that a sender chooses becomes a label.
 
 mod alerts;
+mod receivers;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hook::config::Slot;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 pub use self::alerts::{ALERT_DOCS, AlertMetrics};
+use self::receivers::ByReceiver;
+use crate::activity::Activities;
 use crate::xds::Counts;
 
 /// A metric as the README's table shows it.
@@ -57,26 +60,6 @@ pub const DOCS: &[Doc] = &[
         name: "hookgate_hooks_total",
         labels: "type, outcome",
         help: "Hooks decided by the controller, by receiver type and reason word",
-    },
-    Doc {
-        name: "hookgate_receiver_hooks_total",
-        labels: "namespace, name, type, outcome",
-        help: "Hooks decided by the controller, by Receiver",
-    },
-    Doc {
-        name: "hookgate_edge_hooks_total",
-        labels: "namespace, name, type, outcome",
-        help: "Hooks decided by Envoy, by Receiver, as its edge reports say",
-    },
-    Doc {
-        name: "hookgate_receiver_token_used_total",
-        labels: "namespace, name, use, key",
-        help: "Admitted hooks by the Secret's key that made the path (use=path) or the proof (use=proof)",
-    },
-    Doc {
-        name: "hookgate_receiver_weak_signatures_total",
-        labels: "namespace, name",
-        help: "Admitted hooks that were signed with SHA-1",
     },
     Doc {
         name: "hookgate_reconcile_requests_total",
@@ -133,6 +116,31 @@ pub const DOCS: &[Doc] = &[
         labels: "",
         help: "Times that changed TLS files of the xDS port could not be used, so that the last good ones were kept",
     },
+    Doc {
+        name: "hookgate_receiver_hooks_total",
+        labels: "namespace, name, type, outcome",
+        help: "Hooks decided by the controller, by Receiver",
+    },
+    Doc {
+        name: "hookgate_edge_hooks_total",
+        labels: "namespace, name, type, outcome",
+        help: "Hooks decided by Envoy, by Receiver, as its edge reports say",
+    },
+    Doc {
+        name: "hookgate_receiver_token_used_total",
+        labels: "namespace, name, use, key",
+        help: "Admitted hooks by the Secret's key that made the path (use=path) or the proof (use=proof)",
+    },
+    Doc {
+        name: "hookgate_receiver_weak_signatures_total",
+        labels: "namespace, name",
+        help: "Admitted hooks that were signed with SHA-1",
+    },
+    Doc {
+        name: "hookgate_receiver_triggers_total",
+        labels: "namespace, name, type, outcome",
+        help: "Admitted hooks by Receiver and by what became of them: done, replayed, failed, later",
+    },
 ];
 
 /// Labels of the three HTTP metrics of nc.
@@ -172,31 +180,6 @@ pub struct HookLabels {
     outcome: &'static str,
 }
 
-/// Labels of metrics by Receiver.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReceiverLabels {
-    namespace: String,
-    name: String,
-    r#type: &'static str,
-    outcome: String,
-}
-
-/// Labels of `hookgate_receiver_token_used_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TokenLabels {
-    namespace: String,
-    name: String,
-    r#use: &'static str,
-    key: &'static str,
-}
-
-/// A Receiver.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NameLabels {
-    namespace: String,
-    name: String,
-}
-
 /// Labels of `hookgate_reconcile_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
@@ -221,10 +204,6 @@ pub struct Metrics {
     reconcile: Family<ReconcileLabels, Histogram>,
     leads: Family<LeaseLabels, Gauge>,
     hooks: Family<HookLabels, Counter>,
-    receiver_hooks: Family<ReceiverLabels, Counter>,
-    edge_hooks: Family<ReceiverLabels, Counter>,
-    token_used: Family<TokenLabels, Counter>,
-    weak: Family<NameLabels, Counter>,
     reconcile_requests: Family<OutcomeLabels, Counter>,
     receivers: Family<ReadyLabels, Gauge>,
     problems: Gauge,
@@ -251,8 +230,16 @@ pub(crate) const LEASE: &str = "notification-controller-leader-election";
 /// All hooks come in on one route; the path is secret.
 const HANDLER: &str = "/hook/";
 
+#[cfg(test)]
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl Metrics {
+    /// Metrics, those by Receiver out of `activities`.
+    pub fn new(activities: Arc<Activities>) -> Self {
         let mut metrics = Self {
             alerts: AlertMetrics::default(),
             registry: Registry::default(),
@@ -262,10 +249,6 @@ impl Default for Metrics {
             reconcile: Family::new_with_constructor(reconcile_histogram),
             leads: Family::default(),
             hooks: Family::default(),
-            receiver_hooks: Family::default(),
-            edge_hooks: Family::default(),
-            token_used: Family::default(),
-            weak: Family::default(),
             reconcile_requests: Family::default(),
             receivers: Family::default(),
             problems: Gauge::default(),
@@ -279,11 +262,11 @@ impl Default for Metrics {
             xds_tls_reload_failures: Counter::default(),
         };
         metrics.register();
+        let by_receiver = Box::new(ByReceiver(activities));
+        metrics.registry.register_collector(by_receiver);
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let mut docs = DOCS.iter();
         // In the order of `DOCS`; a test compares.
@@ -293,10 +276,6 @@ impl Metrics {
         add(&mut self.registry, docs.next(), self.reconcile.clone());
         add(&mut self.registry, docs.next(), self.leads.clone());
         add(&mut self.registry, docs.next(), self.hooks.clone());
-        add(&mut self.registry, docs.next(), self.receiver_hooks.clone());
-        add(&mut self.registry, docs.next(), self.edge_hooks.clone());
-        add(&mut self.registry, docs.next(), self.token_used.clone());
-        add(&mut self.registry, docs.next(), self.weak.clone());
         add(
             &mut self.registry,
             docs.next(),
@@ -374,60 +353,10 @@ impl Metrics {
     }
 
     /// A hook was decided on.
-    pub(crate) fn decided(
-        &self,
-        receiver: Option<&str>,
-        r#type: &'static str,
-        outcome: &'static str,
-    ) {
+    pub(crate) fn decided(&self, r#type: &'static str, outcome: &'static str) {
         self.hooks
             .get_or_create(&HookLabels { r#type, outcome })
             .inc();
-        if let Some((namespace, name)) = receiver.and_then(|r| r.split_once('/')) {
-            self.receiver_hooks
-                .get_or_create(&receiver_labels(namespace, name, r#type, outcome))
-                .inc();
-        }
-    }
-
-    /// Envoy reported hooks that it decided on.
-    pub(crate) fn reported(&self, receiver: &str, r#type: &'static str, outcome: &str, n: u64) {
-        if let Some((namespace, name)) = receiver.split_once('/') {
-            self.edge_hooks
-                .get_or_create(&receiver_labels(namespace, name, r#type, outcome))
-                .inc_by(n);
-        }
-    }
-
-    /// An admitted hook used these keys of the Secret.
-    pub(crate) fn admitted(
-        &self,
-        receiver: &str,
-        path: &'static str,
-        proof: &'static str,
-        weak: bool,
-    ) {
-        let Some((namespace, name)) = receiver.split_once('/') else {
-            return;
-        };
-        for (r#use, key) in [("path", path), ("proof", proof)] {
-            let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            self.token_used
-                .get_or_create(&TokenLabels {
-                    namespace,
-                    name,
-                    r#use,
-                    key,
-                })
-                .inc();
-        }
-        if weak {
-            let labels = NameLabels {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            };
-            self.weak.get_or_create(&labels).inc();
-        }
     }
 
     /// A resource was asked to reconcile, or could not be.
@@ -448,38 +377,6 @@ impl Metrics {
             .set(count(not_ready));
         self.problems.set(count(problems));
         self.table_bytes.set(count(bytes));
-    }
-
-    /// Forgets the series of a Receiver that is gone, or they would add up for ever.
-    pub(crate) fn forget<'a>(
-        &self,
-        receiver: &str,
-        r#type: &'static str,
-        outcomes: impl Iterator<Item = &'a String>,
-    ) {
-        let Some((namespace, name)) = receiver.split_once('/') else {
-            return;
-        };
-        for outcome in outcomes {
-            let labels = receiver_labels(namespace, name, r#type, outcome);
-            self.receiver_hooks.remove(&labels);
-            self.edge_hooks.remove(&labels);
-        }
-        let owned = || (namespace.to_owned(), name.to_owned());
-        for slot in [Slot::Token, Slot::TokenPrevious, Slot::SigningToken] {
-            for r#use in ["path", "proof"] {
-                let (namespace, name) = owned();
-                let labels = TokenLabels {
-                    namespace,
-                    name,
-                    r#use,
-                    key: slot.name(),
-                };
-                self.token_used.remove(&labels);
-            }
-        }
-        let (namespace, name) = owned();
-        self.weak.remove(&NameLabels { namespace, name });
     }
 
     /// What the Envoys said, as counted where they speak.
@@ -524,20 +421,6 @@ fn reconcile_labels(namespace: &str, name: &str) -> ReconcileLabels {
     }
 }
 
-fn receiver_labels(
-    namespace: &str,
-    name: &str,
-    r#type: &'static str,
-    outcome: &str,
-) -> ReceiverLabels {
-    ReceiverLabels {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        r#type,
-        outcome: outcome.to_owned(),
-    }
-}
-
 /// A method as a label: nc's is whatever the client sends.
 fn bounded(method: &str) -> &'static str {
     ["POST", "PUT", "GET", "HEAD", "DELETE", "OPTIONS", "PATCH"]
@@ -559,15 +442,33 @@ impl Drop for Inflight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activity::{KeysUsed, Triggered};
+
+    /// One of everything, about `ns/a`.
+    fn full(activities: &Activities) {
+        activities.settle([("ns/a", "github")].into_iter());
+        activities.decided("ns/a", "admitted", 1);
+        let keys = KeysUsed {
+            path: "token",
+            proof: "token-previous",
+            is_weak: true,
+        };
+        activities.admitted("ns/a", keys);
+        activities.triggered("ns/a", Triggered::Done, String::new(), 2);
+        let mut report = hook::report::Report::default();
+        report.count("ns/a", "signature", false, 3);
+        report.count("ns/a", "signature", false, 4);
+        activities.reported(&report, 5);
+    }
 
     #[test]
     fn every_metric_is_scraped_under_the_name_and_labels_that_the_docs_say() {
-        let metrics = Metrics::default();
+        let activities = Arc::new(Activities::default());
+        let metrics = Metrics::new(activities.clone());
+        full(&activities);
         drop(metrics.inflight());
         metrics.answered("BREW", 200, 0.1);
-        metrics.decided(Some("ns/a"), "github", "admitted");
-        metrics.reported("ns/a", "github", "signature", 2);
-        metrics.admitted("ns/a", "token", "token-previous", true);
+        metrics.decided("github", "admitted");
         metrics.requested("done");
         metrics.reconciled("ns", "a", 0.1);
         metrics.leads(true);
@@ -592,19 +493,40 @@ mod tests {
                 .filter_map(|label| Some(label.split_once('=')?.0))
                 .collect();
             assert_eq!(names.join(", "), doc.labels, "{series}");
+            let stem = doc.name.strip_suffix("_total").unwrap_or(doc.name);
+            let help = format!("# HELP {stem} {}.\n", doc.help);
+            assert!(text.contains(&help), "{help} is not in\n{text}");
         }
     }
 
     #[test]
-    fn a_receiver_that_is_gone_leaves_no_series() {
-        let metrics = Metrics::default();
-        metrics.decided(Some("ns/gone"), "github", "admitted");
-        metrics.reported("ns/gone", "github", "signature", 2);
-        metrics.admitted("ns/gone", "token", "token", true);
-        metrics.reconciled("ns", "gone", 0.1);
-        metrics.reconciled_no_more("ns", "gone");
-        let outcomes = ["admitted".to_owned(), "signature".to_owned()];
-        metrics.forget("ns/gone", "github", outcomes.iter());
-        assert!(!metrics.encode().contains("gone"), "{}", metrics.encode());
+    fn what_is_counted_by_receiver_is_scraped_and_goes_with_it() {
+        let activities = Arc::new(Activities::default());
+        let metrics = Metrics::new(activities.clone());
+        full(&activities);
+        metrics.reconciled("ns", "a", 0.1);
+        let text = metrics.encode();
+        let series: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("hookgate_") && line.contains("name=\"a\""))
+            .collect();
+        assert_eq!(
+            series,
+            [
+                "hookgate_receiver_hooks_total{namespace=\"ns\",name=\"a\",type=\"github\",outcome=\"admitted\"} 1",
+                "hookgate_edge_hooks_total{namespace=\"ns\",name=\"a\",type=\"github\",outcome=\"signature\"} 2",
+                "hookgate_receiver_triggers_total{namespace=\"ns\",name=\"a\",type=\"github\",outcome=\"done\"} 1",
+                "hookgate_receiver_token_used_total{namespace=\"ns\",name=\"a\",use=\"path\",key=\"token\"} 1",
+                "hookgate_receiver_token_used_total{namespace=\"ns\",name=\"a\",use=\"proof\",key=\"token-previous\"} 1",
+                "hookgate_receiver_weak_signatures_total{namespace=\"ns\",name=\"a\"} 1",
+            ]
+        );
+        metrics.reconciled_no_more("ns", "a");
+        activities.settle([("ns/a", "gitlab")].into_iter());
+        assert!(
+            !metrics.encode().contains("name=\"a\""),
+            "{}",
+            metrics.encode()
+        );
     }
 }

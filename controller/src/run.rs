@@ -107,8 +107,9 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let mut signals = Signals::new()?;
     let (source, reach) = Source::open(&args, stopped.clone()).await?;
-    let metrics = Arc::new(Metrics::default());
-    let activities = Arc::new(Activities::default());
+    let (activities, troubles) = Activities::telling();
+    let activities = Arc::new(activities);
+    let metrics = Arc::new(Metrics::new(activities.clone()));
     let jwks = Jwks::new(jwks::Settings {
         allow_metadata_addresses: args.allow_metadata_addresses,
         google_certs: args.gcr_certs_url.clone(),
@@ -134,7 +135,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         Annotator::new(source.requester.clone()),
         metrics.clone(),
         activities.clone(),
-        reach,
+        reach.clone(),
     ));
     let server = Arc::new(HookServer::new(
         current.clone(),
@@ -142,12 +143,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         args.trusted_proxies.clone(),
     ));
     let hooks = tokio::spawn(server.serve(listeners.hooks, stopped.clone()));
-    let sink = report_sink(
-        current.clone(),
-        metrics.clone(),
-        activities.clone(),
-        jwks.clone(),
-    );
+    let sink = report_sink(current.clone(), activities.clone(), jwks.clone());
     let xds = tokio::spawn({
         let (edges, mut stop) = (edges.clone(), stopped.clone());
         let shutdown = async move {
@@ -178,6 +174,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         activities: activities.clone(),
         edges,
         spool,
+        reach,
     }));
     let publisher = Publisher {
         current,
@@ -194,7 +191,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leave, leaving) = watch::channel(false);
     let reconciling = source
         .cluster
-        .map(|cluster| cluster.reconcile(&args.cluster, compiled, metrics, leaving));
+        .map(|cluster| cluster.reconcile(&args.cluster, compiled, metrics, troubles, leaving));
     tracing::info!(
         hooks = %args.receiver_addr, events = %args.events.events_addr, xds = %args.xds_addr,
         metrics = %args.metrics_addr, health = %args.health_addr, "listening"

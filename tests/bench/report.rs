@@ -184,7 +184,11 @@ fn processor() -> String {
     let model = text
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Not what this process may use: it has pinned itself.
+    let cores = text
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     format!(
         "{cores} cores, {}",
         model.map_or("unknown processor", |(_, name)| name)

@@ -95,6 +95,17 @@ impl Api {
         self.exchange(method, target, kind, body)
     }
 
+    /// Changes an object by a JSON patch.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub fn json_patch(&self, target: &str, operations: &Value) -> Answer {
+        let kind = "application/json-patch+json";
+        self.exchange("PATCH", target, kind, Some(operations))
+            .unwrap_or_else(|error| panic!("PATCH {target}: {error}"))
+    }
+
     /// `GET`.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rcgen::KeyPair;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::api::Api;
@@ -134,6 +135,13 @@ impl ApiServer {
             || admin.is_ready(),
         )?);
         Ok(())
+    }
+
+    /// Sends it a signal: `STOP` hangs it with its connections open, `CONT` lets it go on.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
+        }
     }
 
     /// A client of `system:masters`. The program under test must not be one: Priority and Fairness does not hold for it.

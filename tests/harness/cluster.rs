@@ -34,7 +34,7 @@ pub const USER: &str = "system:serviceaccount:flux-system:notification-controlle
 #[derive(Debug)]
 pub struct Cluster {
     server: ApiServer,
-    _etcd: Etcd,
+    etcd: Etcd,
     controller: Api,
     namespaces: AtomicUsize,
     dir: TempDir,
@@ -83,7 +83,7 @@ impl Cluster {
         Ok(Self {
             controller,
             server,
-            _etcd: etcd,
+            etcd,
             namespaces: AtomicUsize::new(0),
             dir,
         })
@@ -93,6 +93,12 @@ impl Cluster {
     #[must_use]
     pub fn admin(&self) -> Api {
         self.server.admin()
+    }
+
+    /// Where its objects are kept.
+    #[must_use]
+    pub fn etcd(&self) -> &Etcd {
+        &self.etcd
     }
 
     /// A client that may do what the controller may.

@@ -6,9 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::{Client, Request};
 use crate::ports;
 use crate::process::{self, Process};
 use crate::{binaries, servers};
@@ -73,6 +76,30 @@ impl Etcd {
     #[must_use]
     pub fn url(&self) -> String {
         url(self.address)
+    }
+
+    /// Deletes what an API server keeps under this key, behind its back, and forgets all that was
+    /// before: who watches from an older revision is told that it is gone.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such key, or etcd refuses.
+    pub fn delete_and_compact(&self, key: &str) {
+        let deleted = self.ask("/v3/kv/deleterange", &json!({"key": STANDARD.encode(key)}));
+        assert_eq!(deleted["deleted"], "1", "{key}: {deleted}");
+        let revision = deleted["header"]["revision"].clone();
+        self.ask(
+            "/v3/kv/compaction",
+            &json!({"revision": revision, "physical": true}),
+        );
+    }
+
+    fn ask(&self, path: &str, question: &Value) -> Value {
+        let request = Request::new("POST", path).body(question.to_string().into_bytes());
+        let answer = Client::plain(self.address).send(request);
+        let answer = answer.expect("etcd answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_str(&answer.text()).expect("etcd answers with JSON")
     }
 
     /// Its process id.

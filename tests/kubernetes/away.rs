@@ -17,6 +17,11 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
             "while_the_api_server_is_away_hooks_get_503_and_the_last_known_receivers_stay",
             outage,
         )
+        .alone("while_the_api_server_hangs_hooks_get_503_in_time", hung)
+        .alone(
+            "what_was_deleted_before_a_compaction_is_found_gone_by_a_new_list",
+            compacted,
+        )
         .alone(
             "a_start_without_an_api_server_answers_503_and_mends_itself",
             late,
@@ -64,6 +69,70 @@ fn outage() {
     .expect("hooks are taken again");
     let another = ready(&cluster, Receiver::new("github", "afterwards"));
     assert_eq!(send(forge.hook(&another)).status, 200);
+}
+
+fn hung() {
+    let mut cluster = Cluster::start();
+    let hookgate = Hookgate::start(&cluster, "hookgate", &[]);
+    let receiver = ready(&cluster, Receiver::new("github", "hung"));
+    let forge = Forge::new();
+    let send = |hook| hookgate.client().send(hook).expect("hookgate answers");
+    assert_eq!(send(forge.hook(&receiver)).status, 200);
+
+    cluster.server_mut().signal(Signal::STOP);
+    let begin = Instant::now();
+    let answer = send(forge.hook(&receiver));
+    let took = begin.elapsed();
+    let forged = send(forge.hook(&receiver).forged());
+    cluster.server_mut().signal(Signal::CONT);
+    expect("a genuine hook", &answer, 503);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(forged.status, 400);
+
+    wait::until("200", PATIENCE, || {
+        (send(forge.hook(&receiver)).status == 200).then_some(())
+    })
+    .expect("hooks are taken again");
+}
+
+fn compacted() {
+    let mut cluster = Cluster::start();
+    let hookgate = Hookgate::start(&cluster, "hookgate", &[]);
+    let kept = ready(&cluster, Receiver::new("github", "kept"));
+    let lost = ready(&cluster, Receiver::new("github", "lost"));
+    let forge = Forge::new();
+    let send = |hook| {
+        hookgate
+            .client()
+            .send(hook)
+            .expect("hookgate answers")
+            .status
+    };
+    assert_eq!(send(forge.hook(&lost)), 200);
+    let lists = |cluster: &Cluster| {
+        let calls = calls(cluster, "").into_iter();
+        calls.filter(|call| call == "list receivers").count()
+    };
+    let before = lists(&cluster);
+
+    // No watch will ever tell of it, and none can go on from where it was.
+    cluster.server_mut().stop();
+    let key = "/registry/notification.toolkit.fluxcd.io/receivers";
+    let key = format!("{key}/{}/lost", lost.namespace);
+    cluster.etcd().delete_and_compact(&key);
+    cluster
+        .server_mut()
+        .start_again()
+        .expect("the API server starts again");
+    wait::until("404", PATIENCE, || {
+        (send(forge.hook(&lost)) == 404).then_some(())
+    })
+    .expect("the deleted Receiver goes");
+    assert!(lists(&cluster) > before, "only a list can have told");
+    wait::until("200", PATIENCE, || {
+        (send(forge.hook(&kept)) == 200).then_some(())
+    })
+    .expect("the other one is served");
 }
 
 fn late() {

@@ -58,6 +58,32 @@ impl Hookgate {
         is_ready(self.addresses)
     }
 
+    /// What it knows of a Receiver.
+    pub(crate) fn explain(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        of: &Receiver,
+        flag: Option<&str>,
+    ) -> Value {
+        let socket = socket(cluster.dir(), name).display().to_string();
+        let mut arguments = vec!["explain", "receiver", &of.name, "-n", &of.namespace];
+        arguments.extend(["--control-socket", &socket]);
+        arguments.extend(flag);
+        let said = e2e::controller::hookgate(&arguments).expect("the command succeeds");
+        serde_json::from_str(&said).expect("it is JSON")
+    }
+
+    /// The lines of its metrics that contain all of this.
+    pub(crate) fn metrics(&self, parts: &[&str]) -> Vec<String> {
+        let client = Client::plain(self.addresses.metrics);
+        let text = client.get("/metrics").expect("metrics are served").text();
+        let lines = text
+            .lines()
+            .filter(|line| parts.iter().all(|part| line.contains(part)));
+        lines.map(str::to_owned).collect()
+    }
+
     /// The version of the table that it compiled last, from its log.
     pub(crate) fn table(&self) -> Option<String> {
         let log = self.process.log();
@@ -107,7 +133,8 @@ fn command(
     Ok(command)
 }
 
-fn socket(dir: &Path, name: &str) -> std::path::PathBuf {
+/// Where its control socket is.
+pub(crate) fn socket(dir: &Path, name: &str) -> std::path::PathBuf {
     dir.join(format!("{name}.sock"))
 }
 

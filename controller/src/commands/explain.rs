@@ -72,7 +72,7 @@ struct RequestArgs {
     no_cross_namespace_refs: bool,
 }
 
-/// Say what the running hookgate knows of a Receiver: whether it is ready, what Envoy has, its last hooks
+/// Say what the running hookgate knows of a Receiver: whether it is ready, what Envoy has, its last hooks, what they trigger
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hookgate explain receiver app -n flux-system")]
 struct ReceiverArgs {
@@ -82,6 +82,10 @@ struct ReceiverArgs {
     /// Namespace of the Receiver
     #[arg(long, short, default_value = "flux-system")]
     namespace: String,
+
+    /// Show the path, which is secret: whoever has it can send to types that sign nothing
+    #[arg(long)]
+    show_path: bool,
 
     /// Socket of the running hookgate
     #[arg(long, value_name = "FILE", default_value = control::DEFAULT_SOCKET)]
@@ -98,6 +102,7 @@ pub(super) fn run(args: ExplainArgs) -> Result<(), AnyError> {
 fn receiver(args: &ReceiverArgs) -> Result<(), AnyError> {
     let ask = Ask::Receiver {
         name: format!("{}/{}", args.namespace, args.name),
+        show_path: args.show_path,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -129,7 +134,7 @@ fn request(args: &RequestArgs) -> Result<String, AnyError> {
 }
 
 /// How long the cluster may take to be read.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 fn snapshot(args: &RequestArgs) -> Result<Arc<Snapshot>, AnyError> {
     if let Some(folder) = &args.manifests {

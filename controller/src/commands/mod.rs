@@ -3,6 +3,8 @@
 mod alerts;
 mod crds;
 mod explain;
+mod import;
+mod migrate;
 mod path;
 mod sign;
 
@@ -32,6 +34,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Crds(crds::CrdsArgs),
     Alerts(alerts::AlertsArgs),
+    Import(import::ImportArgs),
+    Migrate(migrate::MigrateArgs),
     /// Configure Envoy
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -64,6 +68,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Crds(args) => crds::run(&args),
         Command::Alerts(args) => alerts::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Migrate(args) => match migrate::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(args, &mut std::io::stdout()).map_err(Into::into)
         }

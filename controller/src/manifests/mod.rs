@@ -4,5 +4,5 @@ mod read;
 pub mod requester;
 mod watch;
 
-pub use self::read::{ManifestsError, read};
+pub use self::read::{ManifestsError, objects, read};
 pub use self::watch::watch;

@@ -52,6 +52,27 @@ pub fn read(folder: &Path) -> Result<Snapshot, ManifestsError> {
     Ok(Folder::new(folder).read()?.unwrap_or_default())
 }
 
+/// The whole objects of one API version and kind in a folder. Documents that can't be read are left
+/// out: [`read`] tells of them.
+///
+/// # Errors
+/// [`ManifestsError::Folder`] if there is no such folder.
+pub fn objects(folder: &Path, api_version: &str, kind: &str) -> Result<Vec<Value>, ManifestsError> {
+    let files = files(folder)?;
+    let texts = files.values().filter_map(|text| text.as_ref().ok());
+    Ok(texts
+        .flat_map(|text| documents(text))
+        .filter_map(|document| yaml::<Value>(document).ok())
+        .filter(|object| object["apiVersion"] == api_version && object["kind"] == kind)
+        .map(|mut object| {
+            if object["metadata"]["namespace"].is_null() {
+                object["metadata"]["namespace"] = "default".into();
+            }
+            object
+        })
+        .collect())
+}
+
 /// A folder that is read again and again.
 pub(super) struct Folder {
     path: PathBuf,

@@ -8,3 +8,4 @@ pub mod oidc;
 pub mod plan;
 pub mod reconcile;
 pub mod status;
+pub mod trouble;

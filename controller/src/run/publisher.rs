@@ -8,6 +8,7 @@ use hook::report::Report;
 use tokio::sync::watch;
 
 use crate::activity::Activities;
+use crate::clock;
 use crate::health::Readiness;
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
@@ -54,7 +55,9 @@ impl Publisher {
         let compiled = publish::compile(snapshot, &issuers, &self.options, &self.code);
         let before = self.current.load_full();
         log_changes(&before.statuses, &compiled.statuses);
-        self.forget(&before, &compiled);
+        let statuses = compiled.statuses.iter();
+        self.activities
+            .settle(statuses.map(|(name, status)| (name.as_str(), status.receiver_type.as_str())));
         let not_ready = compiled
             .statuses
             .values()
@@ -103,20 +106,6 @@ impl Publisher {
         }
         keys
     }
-
-    /// What is kept by Receiver goes with it.
-    fn forget(&self, before: &Compiled, after: &Compiled) {
-        for (name, plan) in &before.plans {
-            if !after.statuses.contains_key(name) {
-                let activity = self.activities.of(name);
-                let outcomes = activity.counts.keys().chain(activity.edge_counts.keys());
-                self.metrics
-                    .forget(name, plan.receiver_type.name(), outcomes);
-            }
-        }
-        self.activities
-            .retain(|name| after.statuses.contains_key(name));
-    }
 }
 
 /// Says what became of each Receiver, when that changes.
@@ -163,21 +152,17 @@ fn fetch(jwks: Jwks, issuer: String, again: bool) {
 /// What Envoy reports is counted for Receivers that there are, and is a hint to look for new keys.
 pub(super) fn report_sink(
     current: Arc<ArcSwap<Compiled>>,
-    metrics: Arc<Metrics>,
     activities: Arc<Activities>,
     jwks: Jwks,
 ) -> xds::ReportSink {
     Arc::new(move |bytes: &[u8]| {
         let report = Report::parse(bytes).ok_or_else(|| "not an edge report".to_owned())?;
         let current = current.load();
-        activities.reported(&report, |name| current.plans.contains_key(name));
+        activities.reported(&report, clock::now_ms());
         for (name, counts) in &report.hooks {
             let Some(plan) = current.plans.get(name) else {
                 continue;
             };
-            for (reason, n) in &counts.reasons {
-                metrics.reported(name, plan.receiver_type.name(), reason, *n);
-            }
             if counts
                 .reasons
                 .contains_key(hook::jwt::JwtError::UnknownKey.reason())

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::RunError;
+use crate::activity::Trouble;
 use crate::api::reference::ResourceRef;
 use crate::args::{ClusterArgs, RunArgs};
 use crate::kubernetes::{
@@ -19,7 +20,7 @@ use crate::manifests::requester::ManifestRequester;
 use crate::metrics::{LEASE, Metrics};
 use crate::objects::Snapshot;
 use crate::publish::Compiled;
-use crate::receiver::reconcile;
+use crate::receiver::{reconcile, trouble};
 use crate::trigger::annotate::{RequestError, Requester};
 use crate::trigger::select::Reach;
 
@@ -116,6 +117,7 @@ impl Cluster {
         args: &ClusterArgs,
         compiled: watch::Receiver<Arc<Compiled>>,
         metrics: Arc<Metrics>,
+        troubles: mpsc::Receiver<Trouble>,
         stop: watch::Receiver<bool>,
     ) -> Vec<JoinHandle<()>> {
         let mut handles = Vec::new();
@@ -140,6 +142,14 @@ impl Cluster {
             leads.clone(),
             stop.clone(),
         )));
+        let telling = trouble::tell(
+            self.api.clone(),
+            troubles,
+            self.lives.clone(),
+            leads.clone(),
+            stop.clone(),
+        );
+        handles.push(tokio::spawn(telling));
         let inputs = reconcile::Inputs {
             lives: self.lives,
             compiled,

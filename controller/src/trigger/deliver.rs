@@ -1,16 +1,18 @@
 //! What follows the verdict: payload, claims, replays, filters, and the reconcile requests.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hook::gate::{Admission, Decision};
 use hook::receiver;
-use hook::rejection::Rejection;
+use hook::rejection::{ADMITTED, Rejection};
 use hook::replay::{ReplayKey, ReplayMemory};
 use hook::request::Request;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::activity::Activities;
+use crate::activity::{Activities, KeysUsed, Triggered};
 use crate::api::reference::ResourceRef;
 use crate::cel::{self, Scope};
 use crate::clock;
@@ -18,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::objects::ObjectRecord;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
-use crate::trigger::annotate::{Annotator, Requester};
+use crate::trigger::annotate::{self, Annotator, Requester};
 use crate::trigger::select::{self, Reach};
 
 /// Delivers admitted hooks.
@@ -73,16 +75,13 @@ impl<R: Requester> Deliverer<R> {
 
     /// Counts a hook that was not admitted.
     pub fn refused(&self, decision: &Decision) {
-        self.count(decision, decision.reason(), false);
+        self.count(decision, decision.reason());
     }
 
-    fn count(&self, decision: &Decision, reason: &'static str, admitted: bool) {
-        let receiver = decision.hook.as_ref().map(|hook| hook.name.as_str());
-        self.metrics
-            .decided(receiver, decision.receiver_type(), reason);
-        if let Some(receiver) = receiver {
-            self.activities
-                .decided(receiver, reason, admitted, clock::now_ms());
+    fn count(&self, decision: &Decision, reason: &'static str) {
+        self.metrics.decided(decision.receiver_type(), reason);
+        if let Some(hook) = &decision.hook {
+            self.activities.decided(&hook.name, reason, clock::now_ms());
         }
     }
 
@@ -107,26 +106,23 @@ impl<R: Requester> Deliverer<R> {
         let prepared = match prepare(plan, admission, request, body) {
             Ok(prepared) => prepared,
             Err(rejection) => {
-                self.count(decision, rejection.reason(), false);
+                self.count(decision, rejection.reason());
                 return Outcome::Refused(rejection);
             }
         };
-        self.count(decision, "admitted", true);
+        self.count(decision, ADMITTED);
         let pass = &admission.pass;
-        self.metrics.admitted(
-            &plan.name,
-            admission.path.name(),
-            pass.slot.name(),
-            pass.weak,
-        );
-        if pass.weak {
-            self.activities.weak(&plan.name);
-        }
+        let keys = KeysUsed {
+            path: admission.path.name(),
+            proof: pass.slot.name(),
+            is_weak: pass.weak,
+        };
+        self.activities.admitted(&plan.name, keys);
         let replay = (!plan.settings.replay_window.is_zero())
             .then(|| ReplayKey::of(&plan.name, pass.signed_id.as_deref(), body));
         if replay.is_some_and(|key| self.replays().seen(key, clock::now_ms())) {
-            self.activities
-                .triggered(&plan.name, "replayed".to_owned(), clock::now_ms());
+            let text = "none, as it is a replay".to_owned();
+            self.told(plan, Triggered::Replayed, text);
             return Outcome::Done;
         }
         let outcome = self.trigger(plan, current, &prepared, arrived).await;
@@ -177,14 +173,18 @@ impl<R: Requester> Deliverer<R> {
                 failed |= !outcome.is_temporary();
             }
         }
-        let unselected = selected.errors.len() + selected.later.len();
-        let text = describe(&outcomes, unselected);
-        self.activities.triggered(&plan.name, text, clock::now_ms());
-        match (failed, later) {
-            (true, _) => Outcome::Failed,
-            (false, true) => Outcome::Later,
-            (false, false) => Outcome::Done,
-        }
+        let (triggered, outcome) = match (failed, later) {
+            (true, _) => (Triggered::Failed, Outcome::Failed),
+            (false, true) => (Triggered::Later, Outcome::Later),
+            (false, false) => (Triggered::Done, Outcome::Done),
+        };
+        self.told(plan, triggered, describe(&selected, &outcomes));
+        outcome
+    }
+
+    fn told(&self, plan: &Plan, triggered: Triggered, resources: String) {
+        self.activities
+            .triggered(&plan.name, triggered, resources, clock::now_ms());
     }
 
     fn replays(&self) -> std::sync::MutexGuard<'_, ReplayMemory> {
@@ -192,9 +192,28 @@ impl<R: Requester> Deliverer<R> {
     }
 }
 
-fn describe(outcomes: &[crate::trigger::annotate::Outcome], unselected: usize) -> String {
-    let done = outcomes.iter().filter(|outcome| outcome.is_done()).count();
-    format!("{done} of {} requested", outcomes.len() + unselected)
+/// How many were asked, and what kept the others from it: words that are few.
+fn describe(selected: &Selected, outcomes: &[annotate::Outcome]) -> String {
+    let mut missed = BTreeMap::<&str, usize>::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.is_done()) {
+        *missed.entry(outcome.category()).or_default() += 1;
+    }
+    for (word, errors) in [
+        ("not_selected", &selected.errors),
+        ("not_listed", &selected.later),
+    ] {
+        if !errors.is_empty() {
+            missed.insert(word, errors.len());
+        }
+    }
+    let all = outcomes.len() + selected.errors.len() + selected.later.len();
+    let done = all - missed.values().sum::<usize>();
+    let mut text = format!("{done} of {all} requested");
+    for (word, n) in missed {
+        // Writing to a String does not fail.
+        let _ = write!(text, ", {word}: {n}");
+    }
+    text
 }
 
 /// What filters see of a hook.
@@ -259,6 +278,36 @@ pub struct Selected {
     pub later: Vec<String>,
 }
 
+impl Selected {
+    fn add(&mut self, found: select::Selection) {
+        self.resources.extend(found.resources);
+        self.errors.extend(found.errors);
+        self.later.extend(found.later);
+    }
+
+    fn sorted(mut self) -> Self {
+        self.resources.sort();
+        self.resources.dedup();
+        self
+    }
+}
+
+/// The resources that hooks of this Receiver can name at all: its filters need a hook.
+pub fn candidates(plan: &Plan, current: &Compiled, reach: &Reach) -> Selected {
+    let objects = current.snapshot.objects.load();
+    let mut selected = Selected::default();
+    for (entry, _) in &plan.resources {
+        selected.add(select::select(
+            entry,
+            &plan.namespace,
+            reach,
+            &objects,
+            None,
+        ));
+    }
+    selected.sorted()
+}
+
 /// Selects the resources of a hook.
 pub fn selected(plan: &Plan, current: &Compiled, prepared: &Prepared, reach: &Reach) -> Selected {
     let request = match &prepared.request {
@@ -294,11 +343,7 @@ pub fn selected(plan: &Plan, current: &Compiled, prepared: &Prepared, reach: &Re
             Some(&matches)
         };
         let found = select::select(entry, &plan.namespace, reach, &objects, matches);
-        selected.resources.extend(found.resources);
-        selected.errors.extend(found.errors);
-        selected.later.extend(found.later);
+        selected.add(found);
     }
-    selected.resources.sort();
-    selected.resources.dedup();
-    selected
+    selected.sorted()
 }

@@ -200,7 +200,7 @@ impl Stage {
         let requester = Arc::new(ManifestRequester::new(snapshots));
         let deliverer = Deliverer::new(
             Annotator::new(Arc::clone(&requester)),
-            Arc::new(Metrics::default()),
+            Arc::new(Metrics::new(Arc::default())),
             Arc::new(Activities::default()),
             reach,
         );

@@ -13,7 +13,7 @@ use crate::digest::{Digest, HookId};
 use crate::jwt::Signatures;
 use crate::ledger::{Ledger, UNCHECKED};
 use crate::receiver::{self, BodyCheck, Check, Context, Pass, ReceiverType};
-use crate::rejection::Rejection;
+use crate::rejection::{ADMITTED, IGNORED, Rejection};
 use crate::request::Request;
 
 /// The largest body that is tried from anybody while a hook's failure bucket is empty, in bytes.
@@ -417,8 +417,8 @@ impl Decision {
     /// The reason word: that of the [`Rejection`], `admitted` or `ignored`.
     pub fn reason(&self) -> &'static str {
         match &self.verdict {
-            Verdict::Admit(_) => "admitted",
-            Verdict::Ignore { .. } => "ignored",
+            Verdict::Admit(_) => ADMITTED,
+            Verdict::Ignore { .. } => IGNORED,
             Verdict::Reject(rejection) => rejection.reason(),
         }
     }

@@ -98,10 +98,15 @@ const ALL: &[Rejection] = &[
     Rejection::UnknownPath,
 ];
 
+/// The word of an admitted hook.
+pub const ADMITTED: &str = "admitted";
+/// The word of a genuine hook whose event is not listed.
+pub const IGNORED: &str = "ignored";
+
 /// The word of a decision that equals this text: a rejection's, `admitted` or `ignored`. `other` for
 /// what this version does not know, so that nobody else's words become labels.
 pub fn known_reason(text: &str) -> &'static str {
-    ["admitted", "ignored"]
+    [ADMITTED, IGNORED]
         .into_iter()
         .chain(ALL.iter().map(|rejection| rejection.reason()))
         .find(|word| *word == text)

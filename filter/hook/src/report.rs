@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rejection::known_reason;
+use crate::rejection::{IGNORED, known_reason};
 
 /// Bytes of one report. A filter that has more to say says it next time.
 pub const MAX_REPORT: usize = 64 * 1024;
@@ -49,6 +49,10 @@ impl Counts {
         }
         if admitted {
             self.admitted_at = Some(now_ms);
+            return;
+        }
+        // Genuine, and nothing to do: no refusal.
+        if reason == IGNORED {
             return;
         }
         match &mut self.refused {
@@ -154,6 +158,7 @@ mod tests {
         let mut b = Report::default();
         assert!(b.count("ns/a", "token", false, 4));
         assert!(b.count("ns/a", "admitted", true, 9));
+        assert!(b.count("ns/a", "ignored", false, 10));
         a.merge(b);
         let counts = &a.hooks["ns/a"];
         assert_eq!(counts.admitted_at, Some(9));

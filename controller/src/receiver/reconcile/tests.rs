@@ -42,7 +42,12 @@ impl Stage {
             min_retry: Duration::from_secs(1),
             max_retry: Duration::from_secs(8),
         };
-        let running = tokio::spawn(run(api, Arc::default(), inputs, settings));
+        let running = tokio::spawn(run(
+            api,
+            Arc::new(Metrics::new(Arc::default())),
+            inputs,
+            settings,
+        ));
         Self {
             lives,
             compiled,
