@@ -74,7 +74,7 @@ impl Stand {
         ] {
             let objects = [
                 events::provider(NAMESPACE, name, spec),
-                events::auth(NAMESPACE, name, secret),
+                events::auth(NAMESPACE, name, &secret),
                 events::alert(NAMESPACE, name),
             ];
             // Every JSON document is one of YAML too.
@@ -191,7 +191,7 @@ fn away() {
     let provider = json!({"type": "generic", "address": format!("{}/steady", steady.url())});
     let objects = [
         events::provider(NAMESPACE, "steady", provider),
-        events::auth(NAMESPACE, "steady", json!({"token": "unused"})),
+        events::auth(NAMESPACE, "steady", &json!({"token": "unused"})),
         events::alert(NAMESPACE, "steady"),
     ];
     let manifests = Manifests::create(&stand.options.manifests);

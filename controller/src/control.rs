@@ -269,7 +269,6 @@ mod tests {
     use crate::args::RunArgs;
     use crate::notify::queue::Room;
     use crate::notify::spool::Limits;
-    use crate::trigger::select::Reach;
     use crate::{manifests, publish};
 
     const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: [{kind: GitRepository, name: app}, {kind: Bucket, name: \"*\"}]}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";

@@ -20,10 +20,13 @@ pub(super) struct ByReceiver(pub(super) Arc<Activities>);
 /// Labels and counts.
 type Series<'a> = Vec<(Vec<(&'static str, &'a str)>, u64)>;
 
+/// What is counted of a Receiver, by word.
+type Counted = fn(&Activity) -> Vec<(&str, u64)>;
+
 impl Collector for ByReceiver {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let seen = self.0.seen();
-        let by_outcome: [(_, fn(&Activity) -> Vec<(&str, u64)>); 3] = [
+        let by_outcome: [(_, Counted); 3] = [
             ("hookgate_receiver_hooks_total", |of| counts(&of.counts)),
             ("hookgate_edge_hooks_total", |of| counts(&of.edge_counts)),
             ("hookgate_receiver_triggers_total", |of| {
