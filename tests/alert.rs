@@ -74,7 +74,7 @@ impl Stand {
         ] {
             let objects = [
                 events::provider(NAMESPACE, name, spec),
-                events::auth(NAMESPACE, name, secret),
+                events::auth(NAMESPACE, name, &secret),
                 events::alert(NAMESPACE, name),
             ];
             // Every JSON document is one of YAML too.
@@ -191,16 +191,17 @@ fn away() {
     let provider = json!({"type": "generic", "address": format!("{}/steady", steady.url())});
     let objects = [
         events::provider(NAMESPACE, "steady", provider),
-        events::auth(NAMESPACE, "steady", json!({"token": "unused"})),
+        events::auth(NAMESPACE, "steady", &json!({"token": "unused"})),
         events::alert(NAMESPACE, "steady"),
     ];
     let manifests = Manifests::create(&stand.options.manifests);
     let yaml = objects.map(|object| format!("---\n{object}\n")).concat();
     manifests.write("steady", &yaml);
+    let mut probes = 0;
     until("the new Alert is known", PATIENCE, || {
-        let at = steady.taken("/").len();
-        stand.post("probe", &format!("probe {}", stand.sink.taken("/").len()));
-        (at > 0).then_some(())
+        probes += 1;
+        stand.post("probe", &format!("probe {probes}"));
+        (!steady.taken("/").is_empty()).then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}"));
     stand.await_quiet();

@@ -230,6 +230,13 @@ pub(crate) const LEASE: &str = "notification-controller-leader-election";
 /// All hooks come in on one route; the path is secret.
 const HANDLER: &str = "/hook/";
 
+#[cfg(test)]
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 impl Metrics {
     /// Metrics, those by Receiver out of `activities`.
     pub fn new(activities: Arc<Activities>) -> Self {

@@ -50,7 +50,7 @@ impl Providers {
         for (name, spec, secret) in providers {
             for object in [
                 events::provider(NAMESPACE, name, spec),
-                events::auth(NAMESPACE, name, secret),
+                events::auth(NAMESPACE, name, &secret),
                 events::alert(NAMESPACE, name),
             ] {
                 // Every JSON document is one of YAML too.

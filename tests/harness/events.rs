@@ -67,7 +67,7 @@ pub fn provider(namespace: &str, name: &str, spec: Value) -> Value {
 
 /// The Secret of a [`provider`].
 #[must_use]
-pub fn auth(namespace: &str, name: &str, keys: Value) -> Value {
+pub fn auth(namespace: &str, name: &str, keys: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "stringData": keys,
         "metadata": {"name": format!("{name}-auth"), "namespace": namespace},

@@ -30,7 +30,7 @@ fn chat(cluster: &Cluster, namespace: &str, address: &str) {
     admin.apply(&events::auth(
         namespace,
         "chat",
-        json!({"address": address}),
+        &json!({"address": address}),
     ));
     let spec = json!({"type": "generic"});
     admin.apply(&events::provider(namespace, "chat", spec));
@@ -59,7 +59,7 @@ fn delivered(stand: &Stand) {
     assert_eq!(event["involvedObject"]["namespace"], json!(namespace));
     // No watch brings it: the next delivery reads it.
     let rotated = json!({"address": format!("{}/second", sink.url())});
-    let secret = events::auth(&namespace, "chat", rotated);
+    let secret = events::auth(&namespace, "chat", &rotated);
     stand.cluster.admin().apply(&secret);
     let event = Event::failed(&namespace, "webapp", "after the rotation");
     assert_eq!(event.post(stand.hookgate.addresses.events), 202);
@@ -86,7 +86,7 @@ fn labels(stand: &Stand) {
         admin.apply(&object);
     }
     let address = json!({"address": format!("{}/labels", sink.url())});
-    admin.apply(&events::auth(&namespace, "chat", address));
+    admin.apply(&events::auth(&namespace, "chat", &address));
     admin.apply(&events::provider(
         &namespace,
         "chat",

@@ -141,11 +141,12 @@ pub(super) fn whole_secret(object: Value) -> Result<Secret, String> {
 /// An Alert, or why its spec means nothing here.
 pub(super) fn alert(metadata: &Value, data: Value) -> Result<Alert, Problem> {
     let spec = alerting_spec(data);
-    let spec = match spec {
+    let spec = if spec.is_null() {
         // The schema does not ask for one.
-        Value::Null => AlertSpec::default(),
+        AlertSpec::default()
+    } else {
         // Nothing in an Alert is a secret.
-        spec => serde_json::from_value(spec).map_err(|error| error.to_string())?,
+        serde_json::from_value(spec).map_err(|error| error.to_string())?
     };
     let metadata = steady(metadata);
     Ok(Alert { metadata, spec })

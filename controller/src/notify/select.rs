@@ -387,7 +387,8 @@ fn compile(
     }
     let found = provider.and_then(|p| provider::of(p).ok());
     let takes = found.map(ProviderType::takes);
-    let keeps_incidents = found.is_some_and(ProviderType::keeps_incidents);
+    let keeps_incidents = found.is_some_and(ProviderType::keeps_incidents)
+        || provider.is_some_and(|p| provider::resolves(p) == Ok(true));
     let digest = digest_window(alert, takes, keeps_incidents, warnings);
     check_template(alert, takes, warnings);
     let inclusion = patterns(&spec.inclusion_list, "inclusion", warnings);
