@@ -364,7 +364,7 @@ fn alerts_that_are_sent_are_looked_at_one_by_one() {
         "Alert apps/on-call
   note alerts are tried for hours where they were tried for seconds, and may arrive twice
   ACT  its Provider \"chat\" is not there
-  ACT  spec.inclusionList[0]: GOREGEX
+  ACT  spec.inclusionList[0]: not a regular expression of Go: a group with something else than a name or the flags i, m, s and U
   ACT  spec.eventSources[0] is in another namespace, which --no-cross-namespace-refs does not allow
 Alert apps/quiet
   no change

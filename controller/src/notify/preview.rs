@@ -168,13 +168,17 @@ async fn sends(
     mut event: Event,
     now: u64,
 ) {
-    let (metadata, spec) = (&provider.metadata, &provider.spec);
+    let known = provider::of(provider);
+    let name = known
+        .as_ref()
+        .map_or(provider.spec.r#type.as_str(), |found| found.name());
+    let metadata = &provider.metadata;
     story.say(
         "provider",
-        &format!("{}/{} ({})", metadata.namespace, metadata.name, spec.r#type),
+        &format!("{}/{} ({name})", metadata.namespace, metadata.name),
     );
     // A type that is not known is a warning that was told.
-    let Ok(found) = provider::of(provider) else {
+    let Ok(found) = known else {
         return;
     };
     let (merged, conflicts) = metadata::merged(&event, &alert.spec);

@@ -6,6 +6,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::manifests;
+use crate::provider::EXTRA_TYPES;
 
 mod refused;
 
@@ -28,15 +29,24 @@ const EVENT: &str = r#"{
 struct World {
     alert: String,
     provider: String,
+    /// The annotations of the Provider.
+    kind: String,
     secret: String,
     annotations: String,
 }
 
 impl World {
     fn new(r#type: &str, address: &str) -> Self {
+        let (declared, kind) = if EXTRA_TYPES.contains(&r#type) {
+            let annotation = format!("hookgate.dev/provider-type: {type}");
+            ("generic", annotation)
+        } else {
+            (r#type, String::new())
+        };
         Self {
             alert: "eventSources: [{kind: Kustomization, name: '*'}]".to_owned(),
-            provider: format!("type: {type}, address: '{address}'"),
+            provider: format!("type: {declared}, address: '{address}'"),
+            kind,
             secret: "none: ''".to_owned(),
             annotations: String::new(),
         }
@@ -66,6 +76,7 @@ impl World {
         let Self {
             alert,
             provider,
+            kind,
             secret,
             annotations,
         } = self;
@@ -77,7 +88,7 @@ spec: {{providerRef: {{name: target}}, {alert}}}
 ---
 apiVersion: notification.toolkit.fluxcd.io/v1beta3
 kind: Provider
-metadata: {{name: target, namespace: apps}}
+metadata: {{name: target, namespace: apps, annotations: {{{kind}}}}}
 spec: {{secretRef: {{name: auth}}, {provider}}}
 ---
 apiVersion: v1
