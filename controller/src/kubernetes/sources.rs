@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::api::receiver::RESOURCE_KINDS;
 
-    fn alert(source: serde_json::Value) -> Alert {
+    fn alert(source: &serde_json::Value) -> Alert {
         let spec = json!({"providerRef": {"name": "p"}, "eventSources": [source]});
         let mut alert = Alert {
             spec: serde_json::from_value(spec).unwrap(),
@@ -99,7 +99,7 @@ mod tests {
             for (key, value) in more.as_object().unwrap() {
                 source[key] = value.clone();
             }
-            alert(source)
+            alert(&source)
         };
         let none: [&str; 0] = [];
         let there = source(json!({}));
