@@ -16,6 +16,7 @@ fuzz_target!(|input: &[u8]| {
         claims: declared & 1 != 0,
         vars: declared & 2 != 0,
         objects: declared & 4 != 0,
+        alerting: declared & 8 != 0,
     };
     let _ = Expression::filter(source, &declared);
 });
