@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use e2e::controller::{self, Addresses, Controller, control_socket, hookgate};
 use e2e::events::{self, COMMIT, Event};
 use e2e::manifests::Manifests;
+use e2e::nats::{self, Nats};
 use e2e::trials::{Trials, options};
 use e2e::wait::{PATIENCE, until};
 use e2e::{Sink, binaries};
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
             "an_alert_that_is_refused_is_a_dead_letter_that_can_be_sent_again",
             dead_letter,
         )
+        .alone(
+            "an_event_reaches_a_real_nats_server_that_asks_for_a_password",
+            nats,
+        )
         .run()
 }
 
@@ -48,10 +53,18 @@ struct Stand {
     dir: TempDir,
 }
 
+fn folder() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("hookgate-").tempdir();
+    dir.expect("a folder for the trial")
+}
+
 impl Stand {
     fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("hookgate-").tempdir();
-        let dir = dir.expect("a folder for the trial");
+        Self::with(folder(), None)
+    }
+
+    /// With another Provider: its name, spec and Secret.
+    fn with(dir: TempDir, another: Option<(&'static str, Value, Value)>) -> Self {
         let sink = Sink::start();
         let manifests = Manifests::create(&dir.path().join("manifests"));
         let url = sink.url();
@@ -71,7 +84,10 @@ impl Stand {
                 json!({"type": "github", "address": format!("{url}/acme/web")}),
                 json!({"token": "hush-token"}),
             ),
-        ] {
+        ]
+        .into_iter()
+        .chain(another)
+        {
             let objects = [
                 events::provider(NAMESPACE, name, spec),
                 events::auth(NAMESPACE, name, &secret),
@@ -140,6 +156,26 @@ impl Stand {
         }
         messages
     }
+}
+
+fn nats() {
+    let dir = folder();
+    let server = Nats::start(dir.path()).expect("the NATS server starts");
+    let mut subscription = server.subscribe("flux.>");
+    let spec = json!({"type": "nats", "address": server.url(), "channel": "flux.alerts"});
+    let secret = json!({"username": nats::USER, "password": nats::PASSWORD});
+    let stand = Stand::with(dir, Some(("bus", spec, secret)));
+    for message in ["validation failed", "still failing"] {
+        stand.post("webapp", message);
+        let event = subscription.next_json();
+        assert_eq!(
+            (&event["message"], &event["involvedObject"]["name"]),
+            (&json!(message), &json!("webapp"))
+        );
+    }
+    stand.await_quiet();
+    let log = stand.controller.as_ref().map(Controller::log);
+    assert!(log.is_some_and(|log| !log.contains(nats::PASSWORD)));
 }
 
 fn three_classes() {

@@ -17,7 +17,7 @@ and the end-to-end tests with real Envoys and a real API server.
 Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
-  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys, etcd and kube-apiserver
+  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys, etcd, kube-apiserver and NATS
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
@@ -112,6 +112,7 @@ fn parts() -> Result<(), String> {
     }
     servers::etcd().map_err(words)?;
     servers::kube_apiserver().map_err(words)?;
+    servers::nats().map_err(words)?;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ pub mod forge;
 pub mod issuer;
 pub mod manifests;
 pub mod module;
+pub mod nats;
 pub mod ports;
 pub mod process;
 pub mod servers;

@@ -1,4 +1,5 @@
-//! etcd and kube-apiserver: named by a variable, or built with Go, once, from the module under `tests/servers` that pins them.
+//! etcd, kube-apiserver and the NATS server: named by a variable, or built with Go, once, from the module under
+//! `tests/servers` that pins them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,14 @@ const KUBE_APISERVER: Server = Server {
     version_variable: Some("k8s.io/component-base/version.gitVersion"),
 };
 
+const NATS: Server = Server {
+    name: "nats",
+    variable: "NATS_SERVER",
+    package: "github.com/nats-io/nats-server/v2",
+    module: "github.com/nats-io/nats-server/v2",
+    version_variable: None,
+};
+
 /// etcd: the variable `ETCD`, or one in `target/tools`, or a build of the module in `tests/servers/etcd`.
 ///
 /// # Errors
@@ -75,6 +84,15 @@ pub fn etcd() -> Result<PathBuf, Error> {
 /// When Go is missing or too old, or the build fails.
 pub fn kube_apiserver() -> Result<PathBuf, Error> {
     KUBE_APISERVER.find()
+}
+
+/// The NATS server: the variable `NATS_SERVER`, or one in `target/tools`, or a build of the module in `tests/servers/nats`.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn nats() -> Result<PathBuf, Error> {
+    NATS.find()
 }
 
 impl Server {
