@@ -66,6 +66,14 @@ impl Http {
         }
     }
 
+    /// Belongs to no hook's report, and needs no time therefore.
+    fn unknown_path(&mut self) -> Action {
+        let decision = Decision::UNKNOWN_PATH;
+        self.shared.counters.count(&decision);
+        host::set_reason(decision.reason());
+        self.answer(Rejection::UnknownPath.status(), decision.reason(), None)
+    }
+
     fn record(&self, decision: &Decision, now_ms: u64) {
         self.shared.counters.count(decision);
         self.shared.reporter.count(decision, now_ms);
@@ -165,14 +173,14 @@ impl HttpContext for Http {
         let Some(gate) = self.gate.clone() else {
             return self.fail("no_table");
         };
-        let (now_ms, envoy) = (host::now_ms(), Envoy::default());
         // Most of what the internet sends ends here, and a whole head costs more than the rest of that.
-        if let Some(decision) = gate.unknown(&host::request_path()) {
-            return self.decide(&decision, now_ms, &envoy);
-        }
+        let Some(found) = gate.find(&host::request_path()) else {
+            return self.unknown_path();
+        };
+        let (now_ms, envoy) = (host::now_ms(), Envoy::default());
         let headers = host::request_headers();
         let request = request(headers.pairs());
-        match gate.headers(&request, end_of_stream, now_ms, &envoy) {
+        match gate.check(found, &request, end_of_stream, now_ms, &envoy) {
             Step::Done(decision) => {
                 if !self.hold_headers && matches!(decision.verdict, Verdict::Admit(_)) {
                     host::mark_verified(&envoy);

@@ -41,6 +41,14 @@ pub struct Gate {
     index: BTreeMap<HookId, (Arc<Hook>, Slot)>,
 }
 
+/// A hook that a path names.
+#[derive(Clone, Debug)]
+pub struct Found {
+    hook: Arc<Hook>,
+    /// The Secret's key that the path was made from.
+    path: Slot,
+}
+
 /// What the Gate says after the head of a hook.
 #[derive(Debug)]
 pub enum Step {
@@ -126,40 +134,47 @@ impl Gate {
         &self.hooks
     }
 
-    /// Decides on the head of a hook. `end` says that there is no body; `now_ms` is Unix time in
-    /// milliseconds.
+    /// The hook that a path names. Apart from [`Gate::check`] for hosts where a look at the path alone is cheaper than
+    /// one at the whole head.
+    pub fn find(&self, path: &[u8]) -> Option<Found> {
+        let (hook, path) = self.index.get(&Digest::from_path(path)?.id())?;
+        Some(Found {
+            hook: hook.clone(),
+            path: *path,
+        })
+    }
+
+    /// Decides on the head of a hook: [`Gate::find`], then [`Gate::check`].
     pub fn headers(&self, request: &Request<'_>, end: bool, now_ms: u64, host: &dyn Host) -> Step {
-        let Some((hook, path)) = self.find(request.path) else {
-            return Step::Done(Decision::UNKNOWN_PATH);
-        };
-        match self.known(&hook, path, request, now_ms, host) {
-            Ok(Known::Passed(pass, listed)) => {
-                let verdict = admit(&hook, path, pass, listed, self.failures, now_ms, host);
-                Step::Done(Decision {
-                    verdict,
-                    hook: Some(hook),
-                })
-            }
-            Ok(Known::Body(pending)) if end => Step::Done(pending.end(now_ms, host)),
-            Ok(Known::Body(pending)) => Step::Body(pending),
-            Err(rejection) => {
-                let verdict = refuse(&hook, rejection, self.failures, now_ms, host);
-                Step::Done(Decision {
-                    verdict,
-                    hook: Some(hook),
-                })
-            }
+        match self.find(request.path) {
+            Some(found) => self.check(found, request, end, now_ms, host),
+            None => Step::Done(Decision::UNKNOWN_PATH),
         }
     }
 
-    /// The decision on a path that names no hook. For hosts where a look at the path alone is cheaper than at the
-    /// whole head: [`Gate::headers`] says the same.
-    pub fn unknown(&self, path: &[u8]) -> Option<Decision> {
-        self.find(path).is_none().then_some(Decision::UNKNOWN_PATH)
-    }
-
-    fn find(&self, path: &[u8]) -> Option<(Arc<Hook>, Slot)> {
-        self.index.get(&Digest::from_path(path)?.id()).cloned()
+    /// Decides on the head of the hook that its path has found. `end` says that there is no body; `now_ms` is Unix
+    /// time in milliseconds.
+    pub fn check(
+        &self,
+        found: Found,
+        request: &Request<'_>,
+        end: bool,
+        now_ms: u64,
+        host: &dyn Host,
+    ) -> Step {
+        let Found { hook, path } = found;
+        let verdict = match self.known(&hook, path, request, now_ms, host) {
+            Ok(Known::Passed(pass, listed)) => {
+                admit(&hook, path, pass, listed, self.failures, now_ms, host)
+            }
+            Ok(Known::Body(pending)) if end => return Step::Done(pending.end(now_ms, host)),
+            Ok(Known::Body(pending)) => return Step::Body(pending),
+            Err(rejection) => refuse(&hook, rejection, self.failures, now_ms, host),
+        };
+        Step::Done(Decision {
+            verdict,
+            hook: Some(hook),
+        })
     }
 
     fn known(
@@ -400,7 +415,8 @@ fn charge(hook: &Hook, failures: Limit, now_ms: u64, host: &dyn Host) {
 }
 
 impl Decision {
-    const UNKNOWN_PATH: Self = Self {
+    /// On a path that names no hook.
+    pub const UNKNOWN_PATH: Self = Self {
         verdict: Verdict::Reject(Rejection::UnknownPath),
         hook: None,
     };
