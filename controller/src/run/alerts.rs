@@ -16,6 +16,7 @@ use crate::notify::spool::Spool;
 use crate::notify::target::{ReadError, SecretReader, SnapshotSecrets};
 use crate::notify::transport::Sockets;
 use crate::notify::warn::{LogWarnings, Warn};
+use crate::objects::Snapshot;
 
 /// Takes events on `listener` and sends alerts, until `stop` turns true.
 pub(super) fn start(
@@ -26,7 +27,7 @@ pub(super) fn start(
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
 ) -> Service {
-    let snapshots = source.snapshots.clone();
+    let snapshots = complete(source.snapshots.clone());
     let (secrets, warn) = match source.api() {
         Some(api) => (
             AnySecrets::Kubernetes(KubernetesSecrets(api.clone())),
@@ -49,6 +50,29 @@ pub(super) fn start(
         metrics,
         stop,
     )
+}
+
+/// Snapshots from the first one on that has all Alerts and Providers: an event that came before would find no Alert.
+fn complete(
+    mut all: watch::Receiver<Option<Arc<Snapshot>>>,
+) -> watch::Receiver<Option<Arc<Snapshot>>> {
+    let (sender, complete) = watch::channel(None);
+    tokio::spawn(async move {
+        loop {
+            let snapshot = all.borrow_and_update().clone();
+            if snapshot
+                .as_ref()
+                .is_some_and(|snapshot| snapshot.has_alerts)
+            {
+                sender.send_replace(snapshot);
+            }
+            tokio::select! {
+                changed = all.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+            }
+        }
+    });
+    complete
 }
 
 /// The Secrets of either.

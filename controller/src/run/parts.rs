@@ -50,7 +50,7 @@ impl Parts {
             source,
             reach,
             spool: service::open_spool(&args.events)?,
-            listeners: Listeners::bind(args).await?,
+            listeners: Listeners::bind(args)?,
             socket: Socket::bind(&args.control_socket).await?,
         })
     }
