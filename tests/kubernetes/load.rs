@@ -17,7 +17,7 @@ const RECEIVERS: usize = 1_000;
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .alone(
-            "two_thousand_hooks_at_once_cost_three_patches_a_resource",
+            "two_thousand_hooks_at_once_cost_two_patches_a_resource_and_one_for_each_second",
             bursts,
         )
         .alone("a_thousand_receivers_come_to_be_ready", thousand)
@@ -25,18 +25,18 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
 
 fn bursts() {
     let cluster = Cluster::start();
-    // The promise is two PATCHes and one more for each interval that the burst takes to arrive: on a
-    // busy machine 2,000 senders need more than the second that is the default.
-    let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=5s"]);
-    for (name, resources, most) in [("burst", 1, 3), ("burst-wide", 50, 150)] {
-        let resources = (0..resources).map(|n| Resource::new("GitRepository", &format!("r-{n}")));
+    let hookgate = Hookgate::start(&cluster, "hookgate", &[]);
+    for (name, width) in [("burst", 1), ("burst-wide", 50)] {
+        let resources = (0..width).map(|n| Resource::new("GitRepository", &format!("r-{n}")));
         let receiver = Receiver::new("github", name).resources(resources.collect());
         let receiver = apply(&cluster, receiver);
         await_ready(&cluster, &receiver);
         let before = calls(&cluster, &receiver.namespace).len();
         let hooks: Vec<Request> = vec![Forge::new().hook(&receiver).into(); HOOKS];
         let client = hookgate.client().timeout(Duration::from_secs(10));
+        let begin = Instant::now();
         let answered = statuses(&client, hooks, HOOKS);
+        let took = begin.elapsed();
         let refused: Vec<u16> = answered
             .into_iter()
             .filter(|status| *status != 200)
@@ -47,9 +47,15 @@ fn bursts() {
             .iter()
             .filter(|call| *call == "patch gitrepositories")
             .count();
-        assert!((1..=most).contains(&patches), "{name}: {patches} PATCHes");
+        // One for the first hook, one for those that came meanwhile, and one more for each second, the interval, that
+        // the burst lasted: on a busy machine 2,000 senders need several.
+        let most = width * (2 + usize::try_from(took.as_secs()).expect("a few"));
+        assert!(
+            (width..=most).contains(&patches),
+            "{name}: {patches} PATCHes in {took:?}"
+        );
         assert_eq!(patches, made.len() - before, "{name}: no other calls");
-        println!("{name}: {HOOKS} hooks, {patches} PATCHes");
+        println!("{name}: {HOOKS} hooks, {patches} PATCHes in {took:?}");
     }
 }
 
