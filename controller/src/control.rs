@@ -178,6 +178,9 @@ impl Control {
             Ask::Alerts(ask) => ask::answer(&self.spool, ask, clock::now_ms()).await,
             Ask::Preview(question) => {
                 let snapshot = self.current.load().snapshot.clone();
+                if !snapshot.has_alerts {
+                    return json!({"error": "Alerts and Providers could not be listed yet; the log says why"});
+                }
                 match preview::preview(&snapshot, question, clock::now_ms()).await {
                     Ok(text) => json!({"preview": text}),
                     Err(error) => json!({"error": error.to_string()}),

@@ -19,6 +19,8 @@ use crate::api::secret::Secret;
 pub struct Snapshot {
     /// The Receivers.
     pub receivers: Vec<Arc<Receiver>>,
+    /// Whether the lists of Alerts and Providers are complete. Hooks do not wait for them, events do.
+    pub has_alerts: bool,
     /// The Alerts.
     pub alerts: Vec<Arc<Alert>>,
     /// The Providers.

@@ -2,13 +2,15 @@
 //! Alert, and notification-controller's finalizer comes off.
 
 use e2e::api::path_of;
+use e2e::cluster::product_definitions;
 use e2e::events::{self, Event};
+use e2e::manifests::Receiver;
 use e2e::trials::Trials;
 use e2e::wait::{PATIENCE, until};
-use e2e::{Cluster, Sink, flux};
+use e2e::{Cluster, Forge, Sink, flux};
 use serde_json::{Value, json};
 
-use crate::hookgate::Stand;
+use crate::hookgate::{Hookgate, Stand, ready};
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
@@ -21,6 +23,10 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
         .shared(
             "the_finalizer_comes_off_alerts_and_deleted_providers",
             finalizers,
+        )
+        .alone(
+            "hooks_are_served_where_alerts_are_not_known_and_events_when_they_are",
+            without_definitions,
         )
 }
 
@@ -35,6 +41,44 @@ fn chat(cluster: &Cluster, namespace: &str, address: &str) {
     let spec = json!({"type": "generic"});
     admin.apply(&events::provider(namespace, "chat", spec));
     admin.apply(&events::alert(namespace, "chat"));
+}
+
+fn without_definitions() {
+    let cluster = Cluster::start();
+    let admin = cluster.admin();
+    let definitions = product_definitions().expect("`hookgate crds` works");
+    let alerting = definitions.iter().filter(|definition| {
+        let kind = definition["spec"]["names"]["kind"].as_str();
+        matches!(kind, Some("Alert" | "Provider"))
+    });
+    let alerting: Vec<_> = alerting.collect();
+    assert_eq!(alerting.len(), 2);
+    for definition in &alerting {
+        assert_eq!(admin.delete(definition).status, 200);
+    }
+    let gone = |definition: &&&Value| admin.get(&path_of(definition)).status == 404;
+    until("the definitions are gone", PATIENCE, || {
+        (alerting.iter().filter(gone).count() == 2).then_some(())
+    })
+    .expect("they go");
+    let hookgate = Hookgate::start(&cluster, "hookgate", &[]);
+    let receiver = ready(&cluster, Receiver::new("github", "alone"));
+    let hook = hookgate.client().send(Forge::new().hook(&receiver));
+    assert_eq!(hook.expect("it is answered").status, 200);
+    let post = |n: usize| {
+        let event = Event::failed(&receiver.namespace, "webapp", &format!("failure {n}"));
+        event.post(hookgate.addresses.events)
+    };
+    assert_eq!(post(0), 503);
+    for definition in &alerting {
+        admin.apply(definition);
+    }
+    let mut n = 0;
+    until("events are taken", PATIENCE, || {
+        n += 1;
+        (post(n) == 202).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", hookgate.process.log()));
 }
 
 /// Posts events that differ until the sink has taken one of them under `path`.

@@ -151,7 +151,7 @@ fn snapshot(args: &RequestArgs) -> Result<Arc<Snapshot>, AnyError> {
             reach: reach(args),
             configs: Selector::default(),
         };
-        let read = kubernetes::snapshot(api, settings, PATIENCE).await;
+        let read = kubernetes::snapshot(api, settings, false, PATIENCE).await;
         read.ok_or_else(|| {
             let seconds = PATIENCE.as_secs();
             format!("the cluster's Receivers and Secrets could not be read within {seconds} s; may you list and get them?").into()

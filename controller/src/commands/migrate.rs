@@ -130,8 +130,8 @@ impl Read {
             },
             configs: cluster.watch_configs_label_selector.clone(),
         };
-        let read = kubernetes::snapshot(api.clone(), settings, PATIENCE).await;
-        let snapshot = read.ok_or("the cluster's Receivers and Secrets could not be read in time; may you list and get them?")?;
+        let read = kubernetes::snapshot(api.clone(), settings, true, PATIENCE).await;
+        let snapshot = read.ok_or("the cluster's Receivers, Alerts, Providers and Secrets could not be read in time; may you list and get them?")?;
         let namespace = only_namespace.as_deref();
         let receivers = list(
             &api,

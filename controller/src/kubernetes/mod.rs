@@ -12,8 +12,8 @@
 //! ```
 //!
 //! # Guarantees
-//! - Nothing is published before the lists of Receivers, Alerts, Providers and Secrets are complete
-//!   and every Secret that a Receiver names has been read, or has been found missing.
+//! - Nothing is published before the lists of Receivers and Secrets are complete and every Secret that a
+//!   Receiver names has been read, or has been found missing. Events wait for those of Alerts and Providers, too.
 //! - What was known stays in use while the API server is away.
 //! - No hook causes a read.
 

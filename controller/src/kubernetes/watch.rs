@@ -81,16 +81,20 @@ pub fn watch(api: Api, settings: WatchSettings, stop: watch::Receiver<bool>) -> 
 }
 
 /// Reads everything once, waiting for lists that are still being read for `patience` at most; `None`
-/// if there is no complete picture by then.
+/// if there is no complete picture by then. `with_alerts` says whether Alerts and Providers belong to it.
 pub async fn snapshot(
     api: Api,
     settings: WatchSettings,
+    with_alerts: bool,
     patience: Duration,
 ) -> Option<Arc<Snapshot>> {
     let (stop, stopped) = watch::channel(false);
     let mut watched = watch(api, settings, stopped);
     let deadline = Instant::now() + patience;
-    let first = watched.snapshots.wait_for(Option::is_some);
+    let first = watched.snapshots.wait_for(|snapshot| {
+        let snapshot = snapshot.as_ref();
+        snapshot.is_some_and(|snapshot| snapshot.has_alerts || !with_alerts)
+    });
     let snapshot = timeout_at(deadline, first).await.ok()?.ok()?.clone()?;
     let is_listing = || {
         let objects = snapshot.objects.load();

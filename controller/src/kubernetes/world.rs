@@ -268,12 +268,12 @@ impl World {
     /// Which watches wildcards and filters need now, as changes.
     pub(super) fn scope_changes(&mut self) -> ScopeChanges {
         self.due.scopes = false;
-        let (Some(receivers), Some(alerts)) = (self.receivers.current(), self.alerts.current())
-        else {
+        let Some(receivers) = self.receivers.current() else {
             return ScopeChanges::default();
         };
+        let alerts = self.alerts.current().into_iter().flatten();
         let mut wanted: BTreeSet<Scope> = BTreeSet::new();
-        for alert in alerts.values().filter_map(|held| held.object.as_ref().ok()) {
+        for alert in alerts.filter_map(|(_, held)| held.object.as_ref().ok()) {
             wanted.extend(sources::scopes(alert, &self.reach));
         }
         for seen in receivers.values() {
@@ -310,18 +310,14 @@ impl World {
         self.dirty != Dirty::default()
     }
 
-    /// Whether there is a complete picture to be told.
+    /// Whether there is a complete picture for hooks to be told. Alerts and Providers are no part of it: a cluster may be
+    /// without them, or may not let us list them.
     pub(super) fn is_complete(&self) -> bool {
         let Some(receivers) = self.receivers.current() else {
             return false;
         };
-        self.secrets.current().is_some()
-            && self.alerts.current().is_some()
-            && self.providers.current().is_some()
-            && receivers
-                .values()
-                .filter_map(named_secret)
-                .all(|key| self.known.contains_key(&key))
+        let mut named = receivers.values().filter_map(named_secret);
+        self.secrets.current().is_some() && named.all(|key| self.known.contains_key(&key))
     }
 
     /// Brings the objects up to date.
@@ -362,6 +358,7 @@ impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
             objects: self.objects.clone(),
+            has_alerts: self.alerts.current().is_some() && self.providers.current().is_some(),
             ..Snapshot::default()
         };
         for seen in self.served() {

@@ -103,6 +103,7 @@ impl Folder {
         }
         self.files = Some(files);
         reader.snapshot.objects.store(reader.objects);
+        reader.snapshot.has_alerts = true;
         Ok(Some(reader.snapshot))
     }
 

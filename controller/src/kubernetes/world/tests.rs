@@ -240,15 +240,18 @@ fn alert(name: &str, source: &serde_json::Value) -> Held<Alert> {
 }
 
 #[test]
-fn nothing_is_complete_before_alerts_and_providers_are_listed() {
+fn hooks_do_not_wait_for_alerts_and_providers_and_events_do() {
     let mut world = World::new(Reach::default());
     world.receivers(Step::Complete);
+    assert!(!world.is_complete());
     world.secrets(Step::Complete);
-    assert!(!world.is_complete());
-    world.alerts(Step::Complete);
-    assert!(!world.is_complete());
-    world.providers(Step::Complete);
     assert!(world.is_complete());
+    world.alerts(Step::Trouble(ApiError::Timeout));
+    world.alerts(Step::Complete);
+    assert!(!world.snapshot().has_alerts);
+    world.dirty = Dirty::default();
+    world.providers(Step::Complete);
+    assert!(world.dirty.snapshot && world.snapshot().has_alerts);
     let broken = Held {
         object: Err("no".to_owned()),
         ..alert("broken", &json!({}))
