@@ -8,7 +8,7 @@ use e2e::wait::{self, PATIENCE};
 use e2e::{Cluster, Forge};
 use serde_json::Value;
 
-use crate::hookgate::{Hookgate, Stand, await_ready, ready};
+use crate::hookgate::{Hookgate, Stand, await_event, await_ready, ready};
 
 const FLAGS: [&str; 4] = [
     "--enable-leader-election",
@@ -20,7 +20,7 @@ const FLAGS: [&str; 4] = [
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .alone(
-            "two_replicas_serve_one_table_and_a_killed_leader_is_followed",
+            "two_replicas_serve_one_table_tell_what_they_see_and_a_killed_leader_is_followed",
             failover,
         )
         .alone("a_leader_that_stops_gives_its_lease_away", released)
@@ -63,6 +63,14 @@ fn failover() {
         assert_eq!(answer.expect("it answers").status, 200);
     }
     assert!(leads(&leader) && !leads(&other));
+    // Who does not lead writes no status, and tells what it saw.
+    let refused = other.client().send(forge.hook(&receiver).forged());
+    assert_eq!(refused.expect("it answers").status, 400);
+    await_event(
+        &cluster,
+        &receiver,
+        "Warning HookRefused hook refused: signature",
+    );
     let held = holder(&cluster);
     leader.process.kill();
     wait::until("another leader", PATIENCE, || leads(&other).then_some(()))

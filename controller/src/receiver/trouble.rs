@@ -1,5 +1,6 @@
-//! Tells as a Kubernetes Event that a Receiver's hooks begin to fail: the leader, of what it sees.
-//! Apart from the Events of reconciling, so that neither uses up what the other may tell.
+//! Tells as a Kubernetes Event that a Receiver's hooks begin to fail: each replica, of what it sees, as the hooks and the
+//! edge reports of one replica reach no other. Apart from the Events of reconciling, so that neither uses up what the
+//! other may tell.
 
 use std::sync::Arc;
 
@@ -14,7 +15,6 @@ pub async fn tell(
     api: Api,
     mut troubles: mpsc::Receiver<Trouble>,
     lives: watch::Receiver<Arc<Lives>>,
-    leads: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
     let recorder = Recorder::new(api);
@@ -29,7 +29,7 @@ pub async fn tell(
         let key = trouble.receiver.split_once('/');
         let key = key.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         let live = key.and_then(|key| lives.borrow().receivers.get(&key).cloned());
-        if let Some(live) = live.filter(|live| *leads.borrow() && !live.is_deleting) {
+        if let Some(live) = live.filter(|live| !live.is_deleting) {
             recorder.record(live.as_ref().into(), notice(trouble));
         }
     }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_leader_tells_of_a_receiver_that_there_is_and_the_others_are_silent() {
+    async fn what_begins_to_fail_is_told_on_a_receiver_that_there_is_and_on_no_other() {
         let (api, requests) = answered_by(|_, _| (201, json!({})));
         let live = live_of(json!({
             "metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
@@ -75,23 +75,16 @@ mod tests {
             ..Lives::default()
         };
         let (_lives, lives) = watch::channel(Arc::new(lives));
-        let (leads, leads_in) = watch::channel(false);
         let (stop, stop_in) = watch::channel(false);
         let (troubles, troubles_in) = mpsc::channel(8);
-        let telling = tokio::spawn(tell(api, troubles_in, lives, leads_in, stop_in));
+        let telling = tokio::spawn(tell(api, troubles_in, lives, stop_in));
         let mut told = Vec::new();
-        for (is_leader, name) in [
-            (false, "ns/a"),
-            (true, "ns/gone"),
-            (true, "nonsense"),
-            (true, "ns/a"),
-        ] {
-            leads.send_replace(is_leader);
+        for name in ["ns/gone", "nonsense", "ns/a"] {
             troubles.send(trouble(name)).await.unwrap();
             sleep(Duration::from_secs(1)).await;
             told.push(requests.lock().unwrap().len());
         }
-        assert_eq!(told, [0, 0, 0, 1]);
+        assert_eq!(told, [0, 0, 1]);
         let (call, event) = requests.lock().unwrap().remove(0);
         assert_eq!(call, "POST /api/v1/namespaces/ns/events");
         assert_eq!(

@@ -136,13 +136,7 @@ impl Cluster {
             }));
             leads
         };
-        let telling = trouble::tell(
-            self.api.clone(),
-            troubles,
-            self.lives.clone(),
-            leads.clone(),
-            stop.clone(),
-        );
+        let telling = trouble::tell(self.api.clone(), troubles, self.lives.clone(), stop.clone());
         handles.push(tokio::spawn(telling));
         handles.push(tokio::spawn(kubernetes::finalize(
             self.api.clone(),
