@@ -11,6 +11,8 @@
 mod alerts;
 #[path = "kubernetes/away.rs"]
 mod away;
+#[path = "kubernetes/commands.rs"]
+mod commands;
 #[path = "kubernetes/edge.rs"]
 mod edge;
 #[path = "kubernetes/hookgate.rs"]
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let trials = load::trials(trials);
     let trials = away::trials(trials);
     let trials = migration::trials(trials);
+    let trials = commands::trials(trials);
     let trials = alerts::trials(trials);
     replicas::trials(trials).run()
 }

@@ -15,12 +15,12 @@ use std::process::{Command, Stdio};
 
 use e2e::binaries;
 use e2e::forge::payload;
+use e2e::readme::{self, blocks, named};
 use e2e::tls::Tls;
 
 #[test]
 fn every_command_of_the_readme_does_what_it_says() {
-    let readme =
-        fs::read_to_string(binaries::workspace().join("README.md")).expect("README.md can be read");
+    let readme = readme::text();
     let dir = tempfile::TempDir::new().expect("a folder can be made");
     set_up(dir.path());
     for (name, yaml) in blocks(&readme, "yaml")
@@ -42,13 +42,6 @@ fn every_command_of_the_readme_does_what_it_says() {
         verdict.contains("GitRepository") && verdict.to_lowercase().contains("admit"),
         "`hookgate explain request` does not admit the README's own hook:\n{verdict}"
     );
-}
-
-#[test]
-fn blocks_are_found_by_their_language() {
-    let text =
-        "a\n```sh\none\ntwo\n```\n```text\nthree\n```\n1. b\n\n  ```sh\n  four\n    five\n  ```\n";
-    assert_eq!(blocks(text, "sh"), ["one\ntwo\n", "four\n  five\n"]);
 }
 
 /// What the README takes as given: a certificate, a payload, and the programs on the `PATH`.
@@ -90,39 +83,4 @@ fn run(script: &str, dir: &Path) {
         .open(dir.join("output"));
     let written = kept.and_then(|mut file| file.write_all(&output.stdout));
     written.expect("the output can be kept");
-}
-
-/// The fenced blocks of this language.
-fn blocks(markdown: &str, language: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut open: Option<(bool, String)> = None;
-    let mut indent = "";
-    for line in markdown.lines() {
-        let fence = line.trim_start();
-        match (fence.strip_prefix("```"), &mut open) {
-            (Some(word), None) => {
-                open = Some((word == language, String::new()));
-                indent = &line[..line.len() - fence.len()];
-            }
-            (Some(_), Some(_)) => {
-                found.extend(
-                    open.take()
-                        .filter(|(wanted, _)| *wanted)
-                        .map(|(_, text)| text),
-                );
-            }
-            (None, Some((_, text))) => {
-                text.push_str(line.strip_prefix(indent).unwrap_or(line));
-                text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    found
-}
-
-/// A block whose first line is `# FILE`.
-fn named(block: &str) -> Option<(&str, &str)> {
-    let first = block.lines().next()?;
-    Some((first.strip_prefix("# ")?, block))
 }

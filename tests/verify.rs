@@ -17,12 +17,14 @@ and the end-to-end tests with real Envoys and a real API server.
 Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
-  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys, etcd, kube-apiserver and NATS
+  parts    get what the tests run: the wasm target, the filter, the controller, the Envoys, and with Go etcd, kube-apiserver, kubectl,
+           flux and NATS
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
 
-Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE and KUBE_APISERVER=FILE take those from elsewhere.
+Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE, KUBE_APISERVER=FILE, KUBECTL=FILE, FLUX=FILE and
+NATS_SERVER=FILE take those from elsewhere.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
 /// A step: its name, what it is, and what it does.
@@ -112,6 +114,8 @@ fn parts() -> Result<(), String> {
     }
     servers::etcd().map_err(words)?;
     servers::kube_apiserver().map_err(words)?;
+    servers::kubectl().map_err(words)?;
+    servers::flux().map_err(words)?;
     servers::nats().map_err(words)?;
     Ok(())
 }

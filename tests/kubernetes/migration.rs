@@ -6,11 +6,12 @@ use std::process::Command;
 use e2e::manifests::Receiver;
 use e2e::trials::Trials;
 use e2e::wait::{self, PATIENCE};
-use e2e::{Cluster, Forge, binaries};
+use e2e::{Cluster, Forge, Shell, binaries, flux, readme};
 use serde_json::{Value, json};
 
 use crate::hookgate::{
-    API_VERSION, Hookgate, Stand, apply, await_ready, condition, get, patch, requested_at,
+    API_VERSION, Hookgate, Stand, apply, apply_again, await_ready, condition, get, patch,
+    requested_at,
 };
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/flux-system/deployments/notification-controller";
@@ -26,7 +27,7 @@ const ARGUMENTS: [&str; 2] = ["--watch-all-namespaces", "--enable-leader-electio
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .alone(
-            "hookgate_takes_over_from_notification_controller_and_gives_back",
+            "the_readme_followed_word_for_word_leads_from_notification_controller_and_back",
             there_and_back,
         )
         .alone(
@@ -66,10 +67,10 @@ fn path_of(receiver: &Receiver) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/receivers/{name}")
 }
 
-/// What Flux installs, as far as the README's patches touch it, and an Alert.
-fn install(cluster: &Cluster, namespace: &str) {
+/// What Flux installs, as far as the README's patches touch it.
+fn components() -> [Value; 4] {
     let labels = json!({"app": "notification-controller"});
-    for object in [
+    [
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "notification-controller", "namespace": "flux-system"},
@@ -101,17 +102,19 @@ fn install(cluster: &Cluster, namespace: &str) {
                 "ingress": [{"from": [{"namespaceSelector": {}}]}],
             },
         }),
-        json!({
-            "apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert",
-            "metadata": {"name": "on-call", "namespace": namespace},
-            "spec": {
-                "providerRef": {"name": "chat"},
-                "eventSources": [{"kind": "GitRepository", "name": "*"}],
-            },
-        }),
-    ] {
-        cluster.admin().apply(&object);
-    }
+    ]
+}
+
+/// An Alert whose Provider is not there.
+fn alert() -> Value {
+    json!({
+        "apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert",
+        "metadata": {"name": "on-call", "namespace": "apps"},
+        "spec": {
+            "providerRef": {"name": "chat"},
+            "eventSources": [{"kind": "GitRepository", "name": "*"}],
+        },
+    })
 }
 
 /// `hookgate migrate --check`: its exit code and what it says.
@@ -129,26 +132,34 @@ fn check(cluster: &Cluster) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// The patches of the README's kustomization: kind, name, JSON patch.
-fn patches() -> Vec<(String, String, Value)> {
-    let readme = fs::read_to_string(binaries::workspace().join("README.md"));
-    let readme = readme.expect("README.md can be read");
-    let block = readme
-        .split("```yaml\n")
-        .find(|block| block.contains("# flux-system/kustomization.yaml"));
-    let block = block.and_then(|block| block.split("```").next());
-    let kustomization: Value =
-        serde_saphyr::from_str(block.expect("README.md has it")).expect("it is YAML");
-    let patches = kustomization["patches"].as_array().expect("patches");
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    patches
-        .iter()
-        .map(|entry| {
-            let target = &entry["target"];
-            let operations = serde_saphyr::from_str(&text(&entry["patch"])).expect("YAML");
-            (text(&target["kind"]), text(&target["name"]), operations)
-        })
-        .collect()
+/// The commands of the README's section, each on a line of its own, without what an operator reads only.
+fn commands() -> Vec<String> {
+    let section = readme::section("From notification-controller");
+    let lines = readme::blocks(&section, "text").concat();
+    lines.lines().map(str::to_owned).collect()
+}
+
+/// Flux's folder as `flux bootstrap` leaves it, with the README's kustomization.yaml, or with one without patches.
+fn write_folder(shell: &Shell, with_patches: bool) {
+    let folder = shell.dir().join("flux-system");
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let write = |name: &str, text: String| {
+        fs::write(folder.join(name), text).expect("a file can be written");
+    };
+    let components = components().map(|object| object.to_string());
+    write("gotk-components.yaml", components.join("\n---\n"));
+    write(
+        "gotk-sync.yaml",
+        flux::object("GitRepository", "flux-system", "flux-system").to_string(),
+    );
+    let section = readme::section("From notification-controller");
+    let blocks = readme::blocks(&section, "yaml");
+    let found = blocks.iter().filter_map(|block| readme::named(block));
+    let mut found = found.filter(|(name, _)| *name == "flux-system/kustomization.yaml");
+    let (_, text) = found.next().expect("README.md has it");
+    let end = text.find("patches:").expect("it has patches");
+    let text = if with_patches { text } else { &text[..end] };
+    write("kustomization.yaml", text.to_owned());
 }
 
 fn holder(cluster: &Cluster) -> String {
@@ -159,67 +170,56 @@ fn holder(cluster: &Cluster) -> String {
 
 fn there_and_back() {
     let cluster = Cluster::start();
-    let receiver = apply(&cluster, Receiver::new("github", "web").event("push"));
-    install(&cluster, &receiver.namespace);
+    let shell = Shell::on(&cluster);
+    let receiver = in_apps(&cluster);
+    cluster.admin().apply(&alert());
+    write_folder(&shell, false);
+    let _ = shell.succeed("kubectl apply -k flux-system");
     let status = left_by_notification_controller(&cluster, &receiver);
-    let (code, said) = check(&cluster);
-    let namespace = &receiver.namespace;
-    let start = format!(
-        "Receiver {namespace}/web (github)
-  note a genuine hook whose event is not in spec.events gets 200, not 400; --filtered-hook-status or the annotation hookgate.dev/filtered-hook-status change that
-  note it takes signatures with SHA-1, which are weak: they are counted
-Alert {namespace}/on-call
-  note alerts are tried for hours where they were tried for seconds, and may arrive twice
-  ACT  its Provider \"chat\" is not there
-Every Receiver
-"
-    );
-    assert!(said.starts_with(&start), "{said}");
-    assert!(said.ends_with("1 object needs attention.\n"), "{said}");
-    assert_eq!(code, Some(1));
-    assert!(!said.contains(&receiver.path()));
+    let commands = commands();
+    let [
+        check,
+        allow,
+        receivers,
+        lease,
+        cluster_wide,
+        namespaced,
+        let_go,
+    ] = commands.as_slice()
+    else {
+        panic!("README.md has other commands than this trial follows: {commands:#?}");
+    };
 
+    let checked = shell.run(check);
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    finds_what_to_do(&checked.stdout, &receiver);
+    let _ = shell.succeed(allow);
     let hookgate = Hookgate::start(&cluster, "hookgate", &ARGUMENTS);
-    for (kind, name, operations) in patches() {
-        let target = match (kind.as_str(), name.as_str()) {
-            ("Deployment", _) => DEPLOYMENT,
-            ("NetworkPolicy", _) => POLICY,
-            (_, "notification-controller") => EVENTS,
-            _ => SERVICE,
-        };
-        assert!(target.ends_with(&name), "{target}");
-        let answer = cluster.admin().json_patch(target, &operations);
-        assert_eq!(answer.status, 200, "{}", answer.body);
-    }
-    let admin = cluster.admin();
-    assert_eq!(admin.get(DEPLOYMENT).body["spec"]["replicas"], 0);
-    for service in [SERVICE, EVENTS] {
-        assert_eq!(
-            admin.get(service).body["spec"]["selector"],
-            json!({"app": "hookgate"})
-        );
-    }
-    assert_eq!(
-        admin.get(POLICY).body["spec"]["podSelector"]["matchLabels"],
-        json!({"app": "hookgate"})
-    );
+    write_folder(&shell, true);
+    let _ = shell.succeed("kubectl apply -k flux-system");
+    leads_to(&cluster, 0, "hookgate");
     wait::until("hookgate holds the Lease", PATIENCE, || {
         (!holder(&cluster).is_empty()).then_some(())
     })
     .expect("it is taken");
     await_ready(&cluster, &receiver);
+    let shown = shell.succeed(receivers);
+    assert!(shown.contains("Receiver initialized for path"), "{shown}");
+    let shown = shell.succeed(lease);
+    assert!(shown.contains(&holder(&cluster)), "{shown}");
     let answer = hookgate.client().send(Forge::new().hook(&receiver));
     assert_eq!(answer.expect("it answers").status, 200);
-    assert!(requested_at(&cluster, "GitRepository", namespace, "web").is_some());
+    assert!(requested_at(&cluster, "GitRepository", "apps", "web").is_some());
     // Nothing was written: the status still has the time that notification-controller gave it.
     assert_eq!(get(&cluster, &receiver)["status"], status);
 
-    assert!(
-        hookgate
-            .process
-            .stop()
-            .is_some_and(|status| status.success())
-    );
+    write_folder(&shell, false);
+    let _ = shell.succeed("kubectl apply -k flux-system");
+    leads_to(&cluster, 1, "notification-controller");
+    let stopped = hookgate.process.stop();
+    assert!(stopped.is_some_and(|status| status.success()));
+    let _ = shell.succeed(cluster_wide);
+    let _ = shell.succeed(namespaced);
     assert_eq!(holder(&cluster), "");
     let object = get(&cluster, &receiver);
     assert_eq!(object["status"], status);
@@ -227,21 +227,63 @@ Every Receiver
         object["metadata"]["finalizers"],
         json!(["finalizers.fluxcd.io"])
     );
-    stays_until_it_is_let_go(&cluster, &receiver, &object);
+    stays_until_it_is_let_go(&cluster, &receiver, &object, || {
+        let _ = shell.succeed(let_go);
+    });
+}
+
+/// The README's own Receiver.
+fn in_apps(cluster: &Cluster) -> Receiver {
+    let mut receiver = Receiver::new("github", "web").event("push");
+    receiver.namespace = "apps".to_owned();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}});
+    cluster.admin().apply(&namespace);
+    cluster
+        .admin()
+        .apply(&flux::object("GitRepository", "apps", "web"));
+    apply_again(cluster, &receiver);
+    receiver
+}
+
+fn finds_what_to_do(said: &str, receiver: &Receiver) {
+    let start = "Receiver apps/web (github)
+  note a genuine hook whose event is not in spec.events gets 200, not 400; --filtered-hook-status or the annotation hookgate.dev/filtered-hook-status change that
+  note it takes signatures with SHA-1, which are weak: they are counted
+Alert apps/on-call
+  note alerts are tried for hours where they were tried for seconds, and may arrive twice
+  ACT  its Provider \"chat\" is not there
+Every Receiver
+";
+    assert!(said.starts_with(start), "{said}");
+    assert!(said.ends_with("1 object needs attention.\n"), "{said}");
+    assert!(!said.contains(&receiver.path()));
+}
+
+/// How many notification-controllers run, and whose Pods the Services and the NetworkPolicy name.
+fn leads_to(cluster: &Cluster, replicas: u32, app: &str) {
+    let admin = cluster.admin();
+    assert_eq!(admin.get(DEPLOYMENT).body["spec"]["replicas"], replicas);
+    let labels = json!({"app": app});
+    for service in [SERVICE, EVENTS] {
+        assert_eq!(admin.get(service).body["spec"]["selector"], labels);
+    }
+    let policy = admin.get(POLICY).body;
+    assert_eq!(policy["spec"]["podSelector"]["matchLabels"], labels);
 }
 
 /// Where neither runs.
-fn stays_until_it_is_let_go(cluster: &Cluster, receiver: &Receiver, object: &Value) {
+fn stays_until_it_is_let_go(
+    cluster: &Cluster,
+    receiver: &Receiver,
+    object: &Value,
+    let_go: impl Fn(),
+) {
     let admin = cluster.admin();
     admin.delete(object);
     let held = get(cluster, receiver);
     assert!(held["metadata"]["deletionTimestamp"].is_string(), "{held}");
     assert_eq!(condition(&held["status"], "Ready")["status"], "True");
-    patch(
-        cluster,
-        receiver,
-        &json!({"metadata": {"finalizers": null}}),
-    );
+    let_go();
     assert_eq!(admin.get(&path_of(receiver)).status, 404);
 }
 
