@@ -15,6 +15,7 @@ use crate::api::{Api, collection};
 use crate::apiserver::{ApiServer, Call};
 use crate::etcd::Etcd;
 use crate::trials::Stage;
+use crate::tunnel::Tunnel;
 use crate::wait::{self, PATIENCE};
 use crate::world::chain;
 use crate::{binaries, flux};
@@ -130,6 +131,21 @@ impl Cluster {
         let path = self.dir.path().join("kubeconfig.json");
         fs::write(&path, self.kubeconfig_of(self.controller.token()))
             .expect("a kubeconfig can be written");
+        path
+    }
+
+    /// The same, by way of a tunnel.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    #[must_use]
+    pub fn kubeconfig_through(&self, tunnel: &Tunnel) -> PathBuf {
+        let path = self.dir.path().join("kubeconfig-tunnel.json");
+        let config = self.kubeconfig_of(self.controller.token());
+        let (direct, through) = (self.server.address(), tunnel.address());
+        let config = config.replace(&direct.to_string(), &through.to_string());
+        fs::write(&path, config).expect("a kubeconfig can be written");
         path
     }
 

@@ -42,6 +42,7 @@ pub mod shell;
 pub mod sink;
 pub mod tls;
 pub mod trials;
+pub mod tunnel;
 pub mod wait;
 pub mod world;
 
@@ -52,4 +53,5 @@ pub use forge::{Forge, Hook};
 pub use manifests::Receiver;
 pub use shell::Shell;
 pub use sink::Sink;
+pub use tunnel::Tunnel;
 pub use world::World;

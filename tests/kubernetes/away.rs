@@ -1,12 +1,14 @@
 //! The API server goes away and comes back; the process is stopped.
 
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::manifests::Receiver;
 use e2e::trials::{Trials, expect};
 use e2e::wait::{self, PATIENCE};
-use e2e::{Cluster, Forge};
+use e2e::{Cluster, Forge, Tunnel};
 use rustix::process::Signal;
 
 use crate::hookgate::{Hookgate, Stand, calls, ready, requested_at};
@@ -21,6 +23,10 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
         .alone(
             "what_was_deleted_before_a_compaction_is_found_gone_by_a_new_list",
             compacted,
+        )
+        .alone(
+            "a_cut_connection_loses_no_hook_that_was_answered_200_and_no_change",
+            cut,
         )
         .alone(
             "a_start_without_an_api_server_answers_503_and_mends_itself",
@@ -190,50 +196,119 @@ fn stopped() {
     assert!(at.is_some());
 }
 
-/// Senders that never stop, until nobody listens; the time before each hook that got 200.
+/// Connections to the API server are cut again and again, those of watches among them, while hooks come.
+fn cut() {
+    let cluster = Cluster::start();
+    let tunnel = Tunnel::to(cluster.server().address());
+    let kubeconfig = format!(
+        "--kubeconfig={}",
+        cluster.kubeconfig_through(&tunnel).display()
+    );
+    let flags = ["--trigger-interval=100ms", &kubeconfig];
+    let hookgate = Hookgate::start(&cluster, "hookgate", &flags);
+    let receiver = ready(&cluster, Receiver::new("github", "cut"));
+    let watches = || {
+        let calls = calls(&cluster, "").into_iter();
+        calls.filter(|call| call == "watch receivers").count()
+    };
+    let watched = watches();
+    let senders = Senders::start(&hookgate, &receiver, &[200, 503]);
+    for round in 1..=5 {
+        let before = patches(&cluster, &receiver);
+        wait::until("another PATCH", PATIENCE, || {
+            (patches(&cluster, &receiver) > before).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", hookgate.process.log()));
+        assert!(tunnel.cut() > 0, "round {round}");
+    }
+    let another = ready(&cluster, Receiver::new("github", "afterwards"));
+    let answer = hookgate.client().send(Forge::new().hook(&another));
+    assert_eq!(answer.expect("hookgate answers").status, 200);
+    assert!(watches() > watched, "the watches were taken up again");
+    senders.stop();
+    followed_by_a_patch(&cluster, &receiver, senders.last());
+}
+
 fn killed() {
     let cluster = Cluster::start();
     let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=300ms"]);
     let receiver = ready(&cluster, Receiver::new("github", "killed"));
-    let client = hookgate.client();
-    let senders: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, receiver) = (client.clone(), receiver.clone());
-            thread::spawn(move || {
-                let mut last = None;
-                loop {
-                    let sent = SystemTime::now();
-                    match client.send(Forge::new().hook(&receiver)) {
-                        Ok(answer) if answer.status == 200 => last = Some(sent),
-                        Ok(answer) => panic!("{answer:?}"),
-                        Err(_) => return last,
-                    }
-                }
-            })
-        })
-        .collect();
+    let senders = Senders::start(&hookgate, &receiver, &[200]);
     // Some have been answered by then, and others wait for the next PATCH.
     wait::until("two PATCHes", PATIENCE, || {
-        let calls = calls(&cluster, &receiver.namespace);
-        let patches = calls.iter().filter(|call| *call == "patch gitrepositories");
-        (patches.count() >= 2).then_some(())
+        (patches(&cluster, &receiver) >= 2).then_some(())
     })
     .expect("hooks cause PATCHes");
     hookgate.process.kill();
-    let ended = senders
-        .into_iter()
-        .map(|sender| sender.join().expect("a sender ends"));
-    let last = ended.flatten().max().expect("a hook was answered");
+    followed_by_a_patch(&cluster, &receiver, senders.last());
+}
+
+fn patches(cluster: &Cluster, receiver: &Receiver) -> usize {
+    let calls = calls(cluster, &receiver.namespace).into_iter();
+    calls.filter(|call| call == "patch gitrepositories").count()
+}
+
+/// Nothing that was answered 200 came after the last PATCH.
+fn followed_by_a_patch(cluster: &Cluster, receiver: &Receiver, last: SystemTime) {
     let last = last
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
         .as_nanos();
-    let at = requested_at(&cluster, "GitRepository", &receiver.namespace, "killed");
+    let at = requested_at(
+        cluster,
+        "GitRepository",
+        &receiver.namespace,
+        &receiver.name,
+    );
     let at = nanos(&at.expect("it was asked"));
     assert!(
         at >= last,
         "the last PATCH at {at} was before a hook of {last}"
     );
+}
+
+/// Senders that go on until they are stopped, or until nobody listens.
+struct Senders {
+    is_over: Arc<AtomicBool>,
+    senders: Vec<JoinHandle<Option<SystemTime>>>,
+}
+
+impl Senders {
+    /// Starts them; another status than these is a failure.
+    fn start(hookgate: &Hookgate, receiver: &Receiver, allowed: &[u16]) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let client = hookgate.client();
+        let senders = (0..8).map(|_| {
+            let (client, receiver) = (client.clone(), receiver.clone());
+            let (is_over, allowed) = (is_over.clone(), allowed.to_vec());
+            thread::spawn(move || {
+                let mut last = None;
+                while !is_over.load(Ordering::Acquire) {
+                    let sent = SystemTime::now();
+                    match client.send(Forge::new().hook(&receiver)) {
+                        Ok(answer) if answer.status == 200 => last = Some(sent),
+                        Ok(answer) if allowed.contains(&answer.status) => {}
+                        Ok(answer) => panic!("{answer:?}"),
+                        Err(_) => break,
+                    }
+                }
+                last
+            })
+        });
+        let senders = senders.collect();
+        Self { is_over, senders }
+    }
+
+    fn stop(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// The time before the last hook that got 200.
+    fn last(self) -> SystemTime {
+        let ended = self.senders.into_iter();
+        let ended = ended.map(|sender| sender.join().expect("a sender ends"));
+        ended.flatten().max().expect("a hook was answered")
+    }
 }
 
 /// RFC 3339 in UTC as nanoseconds since 1970.
