@@ -16,6 +16,8 @@
 mod bodies;
 #[path = "bench/chain.rs"]
 mod chain;
+#[path = "bench/controller.rs"]
+mod controller;
 #[path = "bench/edge.rs"]
 mod edge;
 #[path = "bench/flood.rs"]
@@ -59,6 +61,8 @@ struct Plan {
     flood: Duration,
     /// Hooks in the tables that are compared.
     tables: [usize; 3],
+    /// Receivers of a real API server.
+    receivers: usize,
 }
 
 const FULL: Plan = Plan {
@@ -67,6 +71,7 @@ const FULL: Plan = Plan {
     bodies: 12,
     flood: Duration::from_secs(10),
     tables: [10, 10_000, 100_000],
+    receivers: 1_000,
 };
 
 const BRIEF: Plan = Plan {
@@ -75,6 +80,7 @@ const BRIEF: Plan = Plan {
     bodies: 2,
     flood: Duration::from_millis(500),
     tables: [10, 1_000, 10_000],
+    receivers: 50,
 };
 
 fn main() -> ExitCode {
@@ -127,5 +133,7 @@ fn measure(plan: Plan) -> Result<Report, String> {
     flood::measure(&parts, &servers, plan.flood, &mut report)?;
     eprintln!("bench: memory of the tables");
     edge::table_memory(&parts, &servers, plan.tables, &mut report)?;
+    eprintln!("bench: memory of the controller");
+    controller::measure(plan.receivers, &mut report)?;
     Ok(report)
 }

@@ -30,6 +30,7 @@ pub mod events;
 pub mod flux;
 pub mod forge;
 mod go;
+pub mod hookgate;
 pub mod issuer;
 pub mod manifests;
 pub mod module;

@@ -39,7 +39,7 @@ impl Tunnel {
                 }
                 if let Ok(inbound) = inbound {
                     // Refused by the other end: the inbound connection is dropped.
-                    let _ = accepting.join(inbound, to);
+                    let _ = accepting.join(&inbound, to);
                 }
             }
         });
@@ -74,10 +74,10 @@ impl Drop for Tunnel {
 }
 
 impl Shared {
-    fn join(&self, inbound: TcpStream, to: SocketAddr) -> io::Result<()> {
+    fn join(&self, inbound: &TcpStream, to: SocketAddr) -> io::Result<()> {
         let outbound = TcpStream::connect(to)?;
         let mut ends = Vec::new();
-        for (from, to) in [(&inbound, &outbound), (&outbound, &inbound)] {
+        for (from, to) in [(inbound, &outbound), (&outbound, inbound)] {
             let (mut reader, mut writer) = (from.try_clone()?, to.try_clone()?);
             ends.push(from.try_clone()?);
             thread::spawn(move || {

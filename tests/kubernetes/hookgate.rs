@@ -1,142 +1,18 @@
-//! `hookgate run` on a cluster, and what trials ask of it.
+//! A cluster with `hookgate run` on it, and what trials ask of both.
 
 use std::error::Error;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
-use e2e::client::{Client, Response};
+use e2e::client::Response;
 use e2e::cluster::USER;
-use e2e::controller::Addresses;
+pub(crate) use e2e::hookgate::Hookgate;
 use e2e::manifests::Receiver;
-use e2e::process::Process;
 use e2e::trials::Stage;
 use e2e::wait::{self, PATIENCE};
-use e2e::{Cluster, binaries, flux};
+use e2e::{Cluster, flux};
 use serde_json::{Value, json};
 
 /// The API version of Receivers.
 pub(crate) const API_VERSION: &str = "notification.toolkit.fluxcd.io/v1";
-
-/// A running `hookgate`. Dropping it stops it.
-pub(crate) struct Hookgate {
-    pub(crate) process: Process,
-    pub(crate) addresses: Addresses,
-}
-
-impl Hookgate {
-    /// Starts it and waits until it is ready.
-    pub(crate) fn start(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
-        Self::try_start(cluster, name, flags).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn try_start(
-        cluster: &Cluster,
-        name: &str,
-        flags: &[&str],
-    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let addresses = Addresses::reserve();
-        let command = command(cluster, name, addresses, flags)?;
-        let process = Process::start(command, name, cluster.dir(), || is_ready(addresses))?;
-        Ok(Self { process, addresses })
-    }
-
-    /// Starts it and does not wait.
-    pub(crate) fn spawn(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
-        let addresses = Addresses::reserve();
-        let command = command(cluster, name, addresses, flags).expect("hookgate can be built");
-        let process = Process::spawn(command, name, cluster.dir()).expect("hookgate starts");
-        Self { process, addresses }
-    }
-
-    /// A client of its hook port.
-    pub(crate) fn client(&self) -> Client {
-        Client::plain(self.addresses.receiver)
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        is_ready(self.addresses)
-    }
-
-    /// What it knows of a Receiver.
-    pub(crate) fn explain(
-        &self,
-        cluster: &Cluster,
-        name: &str,
-        of: &Receiver,
-        flag: Option<&str>,
-    ) -> Value {
-        let socket = socket(cluster.dir(), name).display().to_string();
-        let mut arguments = vec!["explain", "receiver", &of.name, "-n", &of.namespace];
-        arguments.extend(["--control-socket", &socket]);
-        arguments.extend(flag);
-        let said = e2e::controller::hookgate(&arguments).expect("the command succeeds");
-        serde_json::from_str(&said).expect("it is JSON")
-    }
-
-    /// The lines of its metrics that contain all of this.
-    pub(crate) fn metrics(&self, parts: &[&str]) -> Vec<String> {
-        let client = Client::plain(self.addresses.metrics);
-        let text = client.get("/metrics").expect("metrics are served").text();
-        let lines = text
-            .lines()
-            .filter(|line| parts.iter().all(|part| line.contains(part)));
-        lines.map(str::to_owned).collect()
-    }
-
-    /// The version of the table that it compiled last, from its log.
-    pub(crate) fn table(&self) -> Option<String> {
-        let log = self.process.log();
-        let compiled = log.lines().rev().find_map(|line| {
-            let entry: Value = serde_json::from_str(line).ok()?;
-            (entry["message"] == "table compiled").then(|| entry["version"].clone())
-        })?;
-        compiled.as_str().map(str::to_owned)
-    }
-}
-
-fn is_ready(addresses: Addresses) -> bool {
-    let health = Client::plain(addresses.health).timeout(Duration::from_secs(2));
-    health
-        .get("/readyz")
-        .is_ok_and(|response| response.status == 200)
-}
-
-fn command(
-    cluster: &Cluster,
-    name: &str,
-    addresses: Addresses,
-    flags: &[&str],
-) -> Result<Command, binaries::Error> {
-    let Addresses {
-        receiver,
-        events,
-        xds,
-        metrics,
-        health,
-    } = addresses;
-    let mut command = Command::new(binaries::hookgate()?);
-    command
-        .arg("--kubeconfig")
-        .arg(cluster.kubeconfig())
-        .arg("--filter")
-        .arg(binaries::filter_wasm()?)
-        .args(["--receiverAddr", &receiver.to_string()])
-        .args(["--events-addr", &events.to_string()])
-        .args(["--xds-addr", &xds.to_string()])
-        .args(["--metrics-addr", &metrics.to_string()])
-        .args(["--health-addr", &health.to_string()])
-        .arg("--control-socket")
-        .arg(socket(cluster.dir(), name))
-        .args(["--log-encoding=json", "--shutdown-delay=0s"])
-        .args(flags);
-    Ok(command)
-}
-
-/// Where its control socket is.
-pub(crate) fn socket(dir: &Path, name: &str) -> std::path::PathBuf {
-    dir.join(format!("{name}.sock"))
-}
 
 /// A cluster and one `hookgate` for all of its namespaces.
 pub(crate) struct Stand {
