@@ -13,6 +13,8 @@ mod alerts;
 mod away;
 #[path = "kubernetes/commands.rs"]
 mod commands;
+#[path = "kubernetes/conformance.rs"]
+mod conformance;
 #[path = "kubernetes/edge.rs"]
 mod edge;
 #[path = "kubernetes/hookgate.rs"]
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let trials = seeing::trials(trials);
     let trials = limits::trials(trials);
     let trials = edge::trials(trials);
+    let trials = conformance::trials(trials);
     let trials = load::trials(trials);
     let trials = away::trials(trials);
     let trials = migration::trials(trials);

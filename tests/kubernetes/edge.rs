@@ -30,18 +30,23 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
 }
 
 /// A cluster, a `hookgate`, and an Envoy that takes its table.
-struct Chain {
+pub(crate) struct Chain {
     envoy: Envoy,
-    client: Client,
-    hookgate: Hookgate,
-    cluster: Cluster,
+    pub(crate) client: Client,
+    pub(crate) hookgate: Hookgate,
+    pub(crate) cluster: Cluster,
     _dir: TempDir,
 }
 
 impl Chain {
     fn start() -> Self {
+        Self::start_with(&["--trigger-interval=200ms"])
+    }
+
+    /// With these flags of `hookgate`.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
         let cluster = Cluster::start();
-        let hookgate = Hookgate::start(&cluster, "hookgate", &["--trigger-interval=200ms"]);
+        let hookgate = Hookgate::start(&cluster, "hookgate", flags);
         let dir = TempDir::new().expect("a folder");
         let tls = Tls::create(dir.path());
         let edge = Edge {
@@ -67,7 +72,7 @@ impl Chain {
     }
 
     /// Waits until Envoy answers so, many times in a row: each worker has its own table.
-    fn await_status<T: Into<Request> + Clone>(&self, hook: &T, status: u16) {
+    pub(crate) fn await_status<T: Into<Request> + Clone>(&self, hook: &T, status: u16) {
         let waited = wait::until("the status everywhere", PATIENCE, || {
             let mut answers = (0..16).map(|_| self.send(hook.clone()));
             answers.all(|held| held == status).then_some(())
