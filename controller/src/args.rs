@@ -13,7 +13,7 @@ use hook::address::Cidr;
 use hook::mac::Hash;
 
 pub use self::cluster::ClusterArgs;
-pub use self::events::EventArgs;
+pub use self::events::{AzureArgs, EventArgs};
 use crate::api::duration;
 use crate::telemetry::{Encoding, Level};
 

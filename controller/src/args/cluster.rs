@@ -75,7 +75,7 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "DURATION", value_parser = go_duration)]
     pub shutdown_delay: Option<Duration>,
 
-    /// notification-controller's, taken and without effect: NAME=BOOL, comma-separated
+    /// ObjectLevelWorkloadIdentity=true lets Providers name ServiceAccounts; the others of notification-controller are taken and without effect
     #[arg(long, value_name = "GATES", value_delimiter = ',', value_parser = feature_gate)]
     pub feature_gates: Vec<String>,
 
@@ -93,6 +93,13 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Whether a feature gate is on; of several that name it the last counts.
+    pub fn gate(&self, wanted: &str) -> bool {
+        let parsed = self.feature_gates.iter().map(|text| gate(text));
+        let mut named = parsed.rev().filter(|(name, _)| *name == wanted);
+        named.next().is_some_and(|(_, value)| value == "true")
+    }
+
     /// What is wrong with the flags together.
     ///
     /// # Errors
@@ -110,13 +117,17 @@ impl ClusterArgs {
     }
 }
 
-fn feature_gate(text: &str) -> Result<String, String> {
+fn gate(text: &str) -> (&str, &str) {
     let (name, value) = text.split_once('=').unwrap_or((text, "true"));
-    if !FEATURE_GATES.contains(&name.trim()) {
+    (name.trim(), value.trim())
+}
+
+fn feature_gate(text: &str) -> Result<String, String> {
+    let (name, value) = gate(text);
+    if !FEATURE_GATES.contains(&name) {
         return Err(format!("give one of {}", FEATURE_GATES.join(", ")));
     }
     value
-        .trim()
         .parse::<bool>()
         .map_err(|_| "give NAME=true or NAME=false".to_owned())?;
     Ok(text.to_owned())

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use url::Url;
 
 use super::{address, go_duration};
 use crate::notify::delivery::Backoff;
 use crate::notify::dispatch::TokenLimits;
+use crate::notify::identity::Azure;
 use crate::notify::queue::Room;
 use crate::notify::spool::Limits;
 
@@ -47,6 +49,14 @@ pub struct EventArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = interval, allow_hyphen_values = true)]
     pub rate_limit_interval: Duration,
 
+    /// The ServiceAccount, in its namespace, of a Provider that names none; needs the feature gate ObjectLevelWorkloadIdentity
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub default_service_account: Option<String>,
+
+    /// The controller's own identity in Azure
+    #[command(flatten)]
+    pub azure: AzureArgs,
+
     /// Tokens of providers that are kept; 0 for none
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub token_cache_max_size: usize,
@@ -54,6 +64,38 @@ pub struct EventArgs {
     /// How long a token is kept at most
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
     pub token_cache_max_duration: Duration,
+}
+
+/// The controller's own identity in Azure: the webhook of Azure's workload identity sets the variables.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AzureArgs {
+    /// Azure's tenant, where the controller has an identity of its own there
+    #[arg(long, value_name = "ID", env = "AZURE_TENANT_ID")]
+    pub azure_tenant_id: Option<String>,
+
+    /// Its client
+    #[arg(long, value_name = "ID", env = "AZURE_CLIENT_ID")]
+    pub azure_client_id: Option<String>,
+
+    /// The Pod's token for it
+    #[arg(long, value_name = "FILE", env = "AZURE_FEDERATED_TOKEN_FILE")]
+    pub azure_federated_token_file: Option<PathBuf>,
+
+    /// Who gives its tokens [default: Azure's public cloud]
+    #[arg(long, value_name = "URL", env = "AZURE_AUTHORITY_HOST")]
+    pub azure_authority_host: Option<Url>,
+}
+
+impl AzureArgs {
+    /// What they come to.
+    pub(crate) fn identity(&self) -> Azure {
+        Azure {
+            tenant: self.azure_tenant_id.clone(),
+            client: self.azure_client_id.clone(),
+            token_file: self.azure_federated_token_file.clone(),
+            authority: self.azure_authority_host.clone(),
+        }
+    }
 }
 
 impl EventArgs {

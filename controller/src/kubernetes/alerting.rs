@@ -1,13 +1,17 @@
-//! What the sending of alerts needs of a cluster: Secrets as they are now, and Events on Alerts.
+//! What the sending of alerts needs of a cluster: Secrets and ServiceAccounts as they are now, and Events on Alerts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use secrecy::SecretString;
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::api::{Api, ApiError, path};
 use super::convert;
 use super::events::Recorder;
 use crate::api::secret::Secret;
+use crate::notify::identity::AccountReader;
 use crate::notify::select::Warning;
 use crate::notify::target::{ReadError, SecretReader};
 use crate::notify::warn::{LogWarnings, Warn};
@@ -25,9 +29,62 @@ impl SecretReader for KubernetesSecrets {
             .ok_or(ReadError::NotFound)?;
         match self.0.get(&path).await {
             Ok(object) => convert::whole_secret(object).map_err(ReadError::Failed),
-            Err(ApiError::NotFound(_)) => Err(ReadError::NotFound),
-            Err(error) => Err(ReadError::Failed(error.to_string())),
+            Err(error) => Err(read_error(error)),
         }
+    }
+}
+
+/// How long a token of a ServiceAccount lives, in seconds: the shortest that an API server makes.
+const TOKEN_SECONDS: u32 = 600;
+
+impl AccountReader for KubernetesSecrets {
+    async fn annotations(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<BTreeMap<String, String>, ReadError> {
+        let path = path("v1", namespace, "serviceaccounts", name)
+            .filter(|_| !name.is_empty())
+            .ok_or(ReadError::NotFound)?;
+        let object = self.0.get(&path).await.map_err(read_error)?;
+        let annotations = object["metadata"]["annotations"].as_object();
+        let pairs = annotations.into_iter().flatten();
+        Ok(pairs
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect())
+    }
+
+    async fn account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<SecretString, ReadError> {
+        let path = path("v1", namespace, "serviceaccounts", name)
+            .filter(|_| !name.is_empty())
+            .ok_or(ReadError::NotFound)?;
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": TOKEN_SECONDS},
+        });
+        let made = self.0.create(&format!("{path}/token"), &request).await;
+        let made = made.map_err(read_error)?;
+        let token = made["status"]["token"].as_str();
+        let token = token.ok_or_else(|| ReadError::Failed("no token was made".to_owned()))?;
+        Ok(token.to_owned().into())
+    }
+}
+
+fn read_error(error: ApiError) -> ReadError {
+    match error {
+        ApiError::NotFound(_) => ReadError::NotFound,
+        error @ (ApiError::Conflict(_)
+        | ApiError::Forbidden(_)
+        | ApiError::NotServed(_)
+        | ApiError::Refused(_)
+        | ApiError::Timeout
+        | ApiError::Unavailable(_)) => ReadError::Failed(error.to_string()),
     }
 }
 
@@ -75,6 +132,7 @@ impl Warn for KubernetesWarnings {
 mod tests {
     use std::time::Duration;
 
+    use secrecy::ExposeSecret as _;
     use serde_json::{Value, json};
 
     use super::super::script::{refusal, scripted};
@@ -108,6 +166,41 @@ mod tests {
         );
         let get = "GET /api/v1/namespaces/ns/secrets/s".to_owned();
         assert_eq!(*requests.lock().unwrap(), vec![(get, Value::Null); 4]);
+    }
+
+    #[tokio::test]
+    async fn a_service_account_is_read_and_has_a_token_made_for_an_audience() {
+        let account = json!({"metadata": {"annotations": {"a": "b", "n": 1}}});
+        let made = json!({"status": {"token": "made"}});
+        let (api, requests) = scripted([
+            (200, account),
+            (201, made),
+            refusal(404, "notifier"),
+            refusal(403, "notifier"),
+            (201, json!({})),
+        ]);
+        let accounts = KubernetesSecrets(api);
+        let annotations = accounts.annotations("ns", "notifier").await.unwrap();
+        assert_eq!(annotations, [("a".to_owned(), "b".to_owned())].into());
+        let token = async || accounts.account_token("ns", "notifier", "aud").await;
+        assert_eq!(token().await.unwrap().expose_secret(), "made");
+        let errors = [token().await, token().await, token().await];
+        let failed = |text: &str| Some(ReadError::Failed(text.to_owned()));
+        assert_eq!(
+            errors.map(Result::err),
+            [
+                Some(ReadError::NotFound),
+                failed("no"),
+                failed("no token was made")
+            ]
+        );
+        let (call, body) = requests.lock().unwrap()[1].clone();
+        assert_eq!(
+            call,
+            "POST /api/v1/namespaces/ns/serviceaccounts/notifier/token"
+        );
+        let spec = json!({"audiences": ["aud"], "expirationSeconds": 600});
+        assert_eq!(body["spec"], spec);
     }
 
     #[tokio::test]

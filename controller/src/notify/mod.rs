@@ -10,11 +10,13 @@
 
 pub mod ask;
 pub mod commit_status;
+mod converse;
 pub mod current;
 pub mod delivery;
 pub mod digest;
 pub mod dispatch;
 pub mod go_regex;
+pub mod identity;
 pub mod limit;
 pub mod metadata;
 pub mod preview;

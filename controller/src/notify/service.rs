@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::current::CurrentAlerts;
 use super::dispatch::Dispatcher;
+use super::identity::{AccountReader, Identities};
 use super::limit::Window;
 use super::server::EventServer;
 use super::spool::{Limits, OpenError, Spool};
@@ -78,13 +79,14 @@ impl Service {
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         secrets: S,
         transport: T,
+        identities: Identities,
         warn: W,
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> Self
     where
         T: Transport,
-        S: SecretReader,
+        S: SecretReader + AccountReader,
         W: Warn + Clone,
     {
         let current = Arc::new(CurrentAlerts::new(no_cross_namespace_refs));
@@ -111,6 +113,7 @@ impl Service {
             args.backoff(),
             transport,
             args.tokens(),
+            identities,
         );
         let sending = tokio::spawn(dispatcher.run(stop));
         Self {

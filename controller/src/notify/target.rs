@@ -1,5 +1,6 @@
 //! Provider and Secrets → Target, at the moment of sending. Secrets are never kept longer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use url::Url;
 
+use super::identity::AccountReader;
 use crate::api::provider::Provider;
 use crate::api::receiver::SecretRef;
 use crate::api::secret::Secret;
@@ -70,6 +72,29 @@ impl SecretReader for SnapshotSecrets {
         let secret = snapshot.and_then(|snapshot| snapshot.secrets.get(&key).cloned());
         secret.ok_or(ReadError::NotFound)
     }
+}
+
+impl AccountReader for SnapshotSecrets {
+    async fn annotations(
+        &self,
+        _namespace: &str,
+        _name: &str,
+    ) -> Result<BTreeMap<String, String>, ReadError> {
+        Err(no_accounts())
+    }
+
+    async fn account_token(
+        &self,
+        _namespace: &str,
+        _name: &str,
+        _audience: &str,
+    ) -> Result<SecretString, ReadError> {
+        Err(no_accounts())
+    }
+}
+
+fn no_accounts() -> ReadError {
+    ReadError::Failed("there are ServiceAccounts in a cluster only".to_owned())
 }
 
 /// The Secrets that a Provider names.
@@ -171,15 +196,14 @@ impl<'a> Keys<'a> {
         Ok(self.text(key)?.map(SecretString::from))
     }
 
-    fn headers(&self) -> Result<std::collections::BTreeMap<String, SecretString>, TargetError> {
+    fn headers(&self) -> Result<BTreeMap<String, SecretString>, TargetError> {
         let Some(text) = self.text("headers")? else {
-            return Ok(std::collections::BTreeMap::new());
+            return Ok(BTreeMap::new());
         };
         // The parser's message could quote a value.
-        let headers: std::collections::BTreeMap<String, String> = serde_saphyr::from_str(text)
-            .map_err(|_| {
-                invalid("failed to read headers from secret: not a YAML map of strings".to_owned())
-            })?;
+        let headers: BTreeMap<String, String> = serde_saphyr::from_str(text).map_err(|_| {
+            invalid("failed to read headers from secret: not a YAML map of strings".to_owned())
+        })?;
         let headers = headers.into_iter();
         Ok(headers.map(|(name, value)| (name, value.into())).collect())
     }

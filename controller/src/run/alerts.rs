@@ -1,7 +1,9 @@
 //! Events in, alerts out: what the alerts half needs of wherever the objects come from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -10,6 +12,7 @@ use crate::api::secret::Secret;
 use crate::args::RunArgs;
 use crate::kubernetes::{KubernetesSecrets, KubernetesWarnings};
 use crate::metrics::Metrics;
+use crate::notify::identity::{AccountReader, Identities};
 use crate::notify::select::Warning;
 use crate::notify::service::Service;
 use crate::notify::spool::Spool;
@@ -46,6 +49,11 @@ pub(super) fn start(
         snapshots,
         secrets,
         Sockets::new(args.allow_metadata_addresses),
+        Identities {
+            of_objects: args.cluster.gate("ObjectLevelWorkloadIdentity"),
+            default_account: args.events.default_service_account.clone(),
+            azure: args.events.azure.identity(),
+        },
         warn,
         metrics,
         stop,
@@ -87,6 +95,31 @@ impl SecretReader for AnySecrets {
         match self {
             Self::Manifests(secrets) => secrets.read(namespace, name).await,
             Self::Kubernetes(secrets) => secrets.read(namespace, name).await,
+        }
+    }
+}
+
+impl AccountReader for AnySecrets {
+    async fn annotations(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<BTreeMap<String, String>, ReadError> {
+        match self {
+            Self::Manifests(secrets) => secrets.annotations(namespace, name).await,
+            Self::Kubernetes(secrets) => secrets.annotations(namespace, name).await,
+        }
+    }
+
+    async fn account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<SecretString, ReadError> {
+        match self {
+            Self::Manifests(secrets) => secrets.account_token(namespace, name, audience).await,
+            Self::Kubernetes(secrets) => secrets.account_token(namespace, name, audience).await,
         }
     }
 }

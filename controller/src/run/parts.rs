@@ -18,6 +18,10 @@ use crate::xds;
 /// A wasm module larger than this is not ours.
 const MAX_FILTER: usize = 16 * 1024 * 1024;
 
+/// As notification-controller words it.
+const DEFAULT_WITHOUT_GATE: &str = "cannot set default service accounts when the feature gate \
+     ObjectLevelWorkloadIdentity is not enabled; give --feature-gates=ObjectLevelWorkloadIdentity=true";
+
 /// Everything that a start can fail for.
 pub(super) struct Parts {
     pub(super) tls: Option<xds::LoadedTls>,
@@ -36,6 +40,10 @@ impl Parts {
         args: &RunArgs,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, RunError> {
+        let is_allowed = args.cluster.gate("ObjectLevelWorkloadIdentity");
+        if args.events.default_service_account.is_some() && !is_allowed {
+            return Err(RunError::Flags(DEFAULT_WITHOUT_GATE.to_owned()));
+        }
         let tls = xds_tls(args);
         xds::bind_policy(args.xds_addr, tls.as_ref(), args.xds_insecure)?;
         let tls = match tls {

@@ -9,10 +9,11 @@ use super::tokens::Tokens;
 use crate::clock;
 use crate::mask::Mask;
 use crate::metrics::Metrics;
+use crate::notify::converse::{Whom, converse};
+use crate::notify::identity::{AccountReader, Identities, IdentityError};
 use crate::notify::transport::{Transport, TransportError};
 use crate::provider::{
-    Conversation, Exchange, ProviderError, Reply, RetryAfter, Step, Target, Token, TokenRequest,
-    TokenSource,
+    Exchange, ProviderError, Reply, RetryAfter, Step, Target, TokenRequest, TokenSource,
 };
 
 /// Why an attempt failed.
@@ -27,9 +28,9 @@ pub(super) enum Failure {
     /// It took too long.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
-    /// The token is that of an identity in a cloud.
-    #[error("no identity of a cloud is at hand to get a token with")]
-    Identity,
+    /// An identity in a cloud has no token.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 impl Failure {
@@ -39,7 +40,7 @@ impl Failure {
             Self::Provider(error) => error.category(),
             Self::Transport(error) => error.category(),
             Self::Timeout(_) => "timeout",
-            Self::Identity => "identity",
+            Self::Identity(_) => "identity",
         }
     }
 
@@ -49,7 +50,7 @@ impl Failure {
             Self::Provider(error) => error.is_permanent(),
             Self::Transport(error) => error.is_permanent(),
             Self::Timeout(_) => false,
-            Self::Identity => true,
+            Self::Identity(error) => error.is_permanent(),
         }
     }
 
@@ -80,6 +81,7 @@ pub(super) struct Driver<T> {
     pub(super) transport: T,
     pub(super) tokens: Tokens,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) identities: Identities,
 }
 
 /// What an attempt has used.
@@ -96,12 +98,13 @@ impl<T: Transport> Driver<T> {
         &self,
         exchange: Exchange,
         target: &Target,
+        accounts: &impl AccountReader,
         mask: &mut Mask,
     ) -> Result<(), (Failure, bool)> {
         let mut used = Used::default();
         // A delivery that may take no time could never be made.
         let limit = target.timeout.max(Duration::from_millis(1));
-        let talk = self.talk(exchange, target, mask, &mut used);
+        let talk = self.talk(exchange, target, accounts, mask, &mut used);
         let result = match tokio::time::timeout(limit, talk).await {
             Ok(result) => result,
             Err(_) => Err(Failure::Timeout(limit)),
@@ -120,6 +123,7 @@ impl<T: Transport> Driver<T> {
         &self,
         mut exchange: Exchange,
         target: &Target,
+        accounts: &impl AccountReader,
         mask: &mut Mask,
         used: &mut Used,
     ) -> Result<(), Failure> {
@@ -128,7 +132,7 @@ impl<T: Transport> Driver<T> {
             reply = Some(match exchange.next(reply.as_ref()) {
                 Step::Send(request) => self.transport.send(request, target).await?,
                 Step::Token(request) => {
-                    let token = self.token(request, target, used).await?;
+                    let token = self.token(request, target, accounts, mask, used).await?;
                     mask.add(token.expose_secret());
                     Reply::Token(token)
                 }
@@ -143,6 +147,8 @@ impl<T: Transport> Driver<T> {
         &self,
         request: TokenRequest,
         target: &Target,
+        accounts: &impl AccountReader,
+        mask: &mut Mask,
         used: &mut Used,
     ) -> Result<SecretString, Failure> {
         let slot = self.tokens.slot(&request.key, clock::now_ms() / 1000);
@@ -156,29 +162,19 @@ impl<T: Transport> Driver<T> {
             return Ok(kept.value.clone());
         }
         let token = match request.source {
-            TokenSource::Fetch(conversation) => self.fetch(*conversation, target).await?,
-            TokenSource::Identity(_) => return Err(Failure::Identity),
+            TokenSource::Fetch(conversation) => {
+                converse::<_, Failure>(*conversation, Whom::Provider(target), &self.transport)
+                    .await?
+            }
+            TokenSource::Identity(identity) => {
+                let transport = &self.transport;
+                let token = self
+                    .identities
+                    .token(&identity, target, transport, accounts, mask);
+                token.await?
+            }
         };
         *held = Some(self.tokens.keep(&token, now));
         Ok(token.value)
-    }
-
-    async fn fetch(
-        &self,
-        mut conversation: Conversation<Token>,
-        target: &Target,
-    ) -> Result<Token, Failure> {
-        let mut reply = None;
-        loop {
-            reply = Some(match conversation.next(reply.as_ref()) {
-                Step::Send(request) => self.transport.send(request, target).await?,
-                Step::Done(token) => return Ok(token),
-                Step::Failed(error) => return Err(error.into()),
-                Step::Token(_) => {
-                    let text = "a token that needs a token";
-                    return Err(ProviderError::Conversation(text).into());
-                }
-            });
-        }
     }
 }

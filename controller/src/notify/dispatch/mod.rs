@@ -25,6 +25,7 @@ use self::tokens::Tokens;
 use super::commit_status;
 use super::delivery::{Backoff, Name, State};
 use super::digest;
+use super::identity::{self, AccountReader, Identities};
 use super::metadata;
 use super::select::{Warning, reason};
 use super::spool::{Spool, Taken};
@@ -67,12 +68,12 @@ struct Shared<T, S, W> {
 }
 
 /// A delivery in flight: if its task ends without an outcome, it is tried again.
-struct Unsettled<'a, T: Transport, S: SecretReader, W: Warn> {
+struct Unsettled<'a, T: Transport, S: SecretReader + AccountReader, W: Warn> {
     shared: &'a Shared<T, S, W>,
     taken: Option<&'a Taken>,
 }
 
-impl<T: Transport, S: SecretReader, W: Warn> Drop for Unsettled<'_, T, S, W> {
+impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Drop for Unsettled<'_, T, S, W> {
     fn drop(&mut self) {
         if let Some(Taken { id, delivery, .. }) = self.taken {
             let error = "the attempt was broken off".to_owned();
@@ -107,7 +108,7 @@ struct Failed {
     in_setup: bool,
 }
 
-impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
+impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Dispatcher<T, S, W> {
     /// A dispatcher of what is in the spool.
     #[expect(
         clippy::too_many_arguments,
@@ -122,6 +123,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
         backoff: Backoff,
         transport: T,
         tokens: TokenLimits,
+        identities: Identities,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -134,6 +136,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
                     transport,
                     tokens: Tokens::new(tokens),
                     metrics: metrics.clone(),
+                    identities,
                 },
                 templates: Templates::default(),
                 metrics,
@@ -189,7 +192,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Dispatcher<T, S, W> {
     }
 }
 
-impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
+impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
     async fn send(&self, taken: Taken) {
         let mut guard = Unsettled {
             shared: self,
@@ -341,6 +344,9 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
         let mut target = target::read(provider, &self.secrets)
             .await
             .map_err(|error| target_failed(provider, &error))?;
+        if target.service_account.is_some() && !self.driver.identities.of_objects {
+            return Err(setup("config", identity::GATE_IS_OFF.to_owned(), true));
+        }
         let mut mask = Mask::of(&target);
         let found = provider::of(provider).map_err(|text| setup("config", text, true))?;
         if found.takes() == Takes::CommitStatuses {
@@ -362,7 +368,10 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
         let exchange = found
             .exchange(&event, &target, &context)
             .map_err(|error| setup(error.category(), mask.apply(&error.to_string()), true))?;
-        let driven = self.driver.drive(exchange, &target, &mut mask).await;
+        let driven = self
+            .driver
+            .drive(exchange, &target, &self.secrets, &mut mask)
+            .await;
         driven.map_err(|(failure, is_permanent)| Failed {
             category: failure.category(),
             message: mask.apply(&failure.to_string()),
@@ -373,7 +382,7 @@ impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
     }
 }
 
-impl<T: Transport, S: SecretReader, W: Warn> Shared<T, S, W> {
+impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
     /// Gives an event the message that the Alert's template makes, if that works.
     fn word(&self, taken: &Taken, alert: &Alert, event: &mut Event) {
         match self.templates.message(alert, event) {

@@ -18,6 +18,7 @@ use crate::provider::{
     TokenSource,
 };
 
+mod identities;
 mod wording;
 
 const ADDRESS: &str = "https://hooks.test/services/T0PS3CRET";
@@ -114,6 +115,10 @@ impl Transport for Script {
             Answer::Never => Ok(Reply::Delivered),
         }
     }
+
+    async fn ask_machine(&self, _request: Request) -> Result<Reply, TransportError> {
+        Err(TransportError::Connect("no machine".to_owned()))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -189,6 +194,7 @@ impl World {
             backoff,
             script.clone(),
             TokenLimits::default(),
+            Identities::default(),
         );
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(dispatcher.run(stopped));
@@ -536,57 +542,4 @@ async fn a_digest_that_is_refused_leaves_a_dead_letter_of_each_event() {
         world.until_dead(id).await;
         assert_eq!(world.reason(id), "the server answered 400: no");
     }
-}
-
-/// A conversation that needs a token, which one request fetches.
-fn with_token(body: &'static str) -> Exchange {
-    let url = |path: &str| url::Url::parse(&format!("https://hooks.test/{path}")).unwrap();
-    let login = HttpRequest::post(url("login")).json(&"login");
-    let fetch = Conversation::ask(login, |_| {
-        Ok(Conversation::done(Token {
-            value: "f3tched-token".to_owned().into(),
-            expires: u64::MAX,
-        }))
-    });
-    let request = TokenRequest {
-        key: "k".to_owned(),
-        source: TokenSource::Fetch(Box::new(fetch)),
-    };
-    Exchange::with_token(request, move |token| {
-        let post = HttpRequest::post(url("post")).bearer(token).json(&body);
-        Ok(Exchange::once(post))
-    })
-}
-
-#[tokio::test]
-async fn a_token_is_fetched_once_and_again_when_it_is_refused() {
-    let script = Script::default().answers("refuse", &[Answer::Status(401, &[], "f3tched-token")]);
-    let world = World::start(script.clone(), vec![provider("a")]);
-    let driver = Driver {
-        transport: script.clone(),
-        tokens: Tokens::new(TokenLimits::default()),
-        metrics: world.metrics.clone(),
-    };
-    let target = Target {
-        namespace: "apps".to_owned(),
-        name: "a".to_owned(),
-        ..Target::default()
-    };
-    let mut said = Vec::new();
-    for body in ["one", "refuse", "two"] {
-        let mut mask = Mask::of(&target);
-        let driven = driver.drive(with_token(body), &target, &mut mask).await;
-        said.push(
-            driven.map_err(|(failure, is_permanent)| {
-                (mask.apply(&failure.to_string()), is_permanent)
-            }),
-        );
-    }
-    let stale = ("the server answered 401: *****".to_owned(), false);
-    assert_eq!(said, [Ok(()), Err(stale), Ok(())]);
-    let want = ["\"login\"", "\"one\"", "\"refuse\"", "\"login\"", "\"two\""];
-    assert_eq!(script.sent_to("a"), want);
-    let text = world.metrics.encode();
-    let line = "gotk_token_cache_events_total{event_type=\"cache_hit\",kind=\"Provider\",name=\"a\",namespace=\"apps\",operation=\"post\"} 1";
-    assert!(text.contains(line), "{text}");
 }

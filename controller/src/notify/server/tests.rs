@@ -10,6 +10,7 @@ use super::*;
 use crate::api::alert::{Alert, EventSource};
 use crate::api::provider::Provider;
 use crate::args::EventArgs;
+use crate::notify::identity::Identities;
 use crate::notify::queue::Room;
 use crate::notify::service::{self, Service};
 use crate::notify::spool::Limits;
@@ -319,6 +320,10 @@ impl Transport for Taker {
         }
         Ok(Reply::Delivered)
     }
+
+    async fn ask_machine(&self, _request: provider::Request) -> Result<Reply, TransportError> {
+        Err(TransportError::Connect("no machine".to_owned()))
+    }
 }
 
 #[derive(clap::Parser)]
@@ -352,6 +357,7 @@ async fn a_posted_event_reaches_its_provider_also_when_the_process_starts_anew_i
             snapshots.clone(),
             SnapshotSecrets(snapshots),
             taker.clone(),
+            Identities::default(),
             LogWarnings,
             Arc::new(Metrics::new(Arc::default())),
             stopped,

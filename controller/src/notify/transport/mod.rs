@@ -45,6 +45,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
         request: Request,
         target: &Target,
     ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
+
+    /// Asks the metadata service of the machine's cloud: no Provider has a say in where that is, and no proxy leads there.
+    fn ask_machine(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
 }
 
 /// Why no reply came. The texts may quote an address: the caller masks them.
@@ -106,6 +112,8 @@ impl From<Refused> for TransportError {
 pub struct Sockets {
     slots: Slots,
     http: Http,
+    /// For the metadata service.
+    machine: Http,
     nats: Nats,
     smtp: Smtp,
 }
@@ -119,6 +127,9 @@ impl Sockets {
         Self {
             slots: Slots::default(),
             http: Http::new(reach),
+            machine: Http::new(Reach {
+                allow_metadata_addresses: true,
+            }),
             nats: Nats::new(reach),
             smtp: Smtp::new(reach),
         }
@@ -138,6 +149,18 @@ impl Transport for Sockets {
                 self.smtp.send(&mail, target).await?;
                 Ok(Reply::Delivered)
             }
+        }
+    }
+
+    async fn ask_machine(&self, request: Request) -> Result<Reply, TransportError> {
+        match request {
+            Request::Http(request) => {
+                let nobody = Target::default();
+                self.machine.send(&request, &nobody).await.map(Reply::Http)
+            }
+            Request::Nats(_) | Request::Smtp(_) => Err(TransportError::Config(
+                "a machine is asked over HTTP".to_owned(),
+            )),
         }
     }
 }
