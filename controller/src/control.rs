@@ -20,6 +20,7 @@ use crate::clock;
 use crate::notify::ask::{self, AlertsAsk};
 use crate::notify::preview;
 use crate::notify::spool::Spool;
+use crate::notify::target::SecretReader;
 use crate::publish::Compiled;
 use crate::receiver::plan::Plan;
 use crate::trigger::deliver;
@@ -92,7 +93,7 @@ pub enum ControlError {
 
 /// What answers.
 #[derive(Clone, Debug)]
-pub struct Control {
+pub struct Control<S> {
     /// The current table.
     pub current: Arc<ArcSwap<Compiled>>,
     /// What happened to hooks.
@@ -103,6 +104,8 @@ pub struct Control {
     pub reach: Reach,
     /// The events that are not delivered.
     pub spool: Arc<Spool>,
+    /// The Secrets of Providers.
+    pub secrets: S,
 }
 
 /// The socket, removed when dropped.
@@ -139,7 +142,7 @@ impl Socket {
     }
 
     /// Answers until it is dropped.
-    pub async fn serve(self, control: Control) {
+    pub async fn serve(self, control: Control<impl SecretReader + Clone>) {
         loop {
             if let Ok((stream, _)) = self.listener.accept().await {
                 let control = control.clone();
@@ -158,7 +161,7 @@ impl Drop for Socket {
     }
 }
 
-impl Control {
+impl<S: SecretReader> Control<S> {
     async fn answer(&self, stream: UnixStream) -> io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
@@ -181,7 +184,7 @@ impl Control {
                 if !snapshot.has_alerts {
                     return json!({"error": "Alerts and Providers could not be listed yet; the log says why"});
                 }
-                match preview::preview(&snapshot, question, clock::now_ms()).await {
+                match preview::preview(&snapshot, question, &self.secrets, clock::now_ms()).await {
                     Ok(text) => json!({"preview": text}),
                     Err(error) => json!({"error": error.to_string()}),
                 }
@@ -279,10 +282,13 @@ mod tests {
 
     use clap::Parser as _;
 
+    use tokio::sync::watch;
+
     use super::*;
     use crate::args::RunArgs;
     use crate::notify::queue::Room;
     use crate::notify::spool::Limits;
+    use crate::notify::target::SnapshotSecrets;
     use crate::{manifests, publish};
 
     const MANIFESTS: &str = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: app, namespace: ns}\nspec: {type: github, secretRef: {name: t}, resources: [{kind: GitRepository, name: app}, {kind: Bucket, name: \"*\"}]}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t, namespace: ns}\nstringData: {token: \"hunter2!\"}\n";
@@ -307,6 +313,7 @@ mod tests {
             edges: Arc::default(),
             reach: Reach::default(),
             spool: Arc::new(Spool::in_memory(Limits::default(), Room::default())),
+            secrets: SnapshotSecrets(watch::channel(None).1),
         };
         let receivers = [("ns/app", "github")];
         control.activities.settle(receivers.into_iter());

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::{AnyError, print};
 use crate::control::{self, Ask};
 use crate::notify::ask::{AlertsAsk, MAX_LISTED, Which};
 use crate::notify::delivery::DeliveryId;
 use crate::notify::preview::{self, Question};
+use crate::notify::target::SnapshotSecrets;
 use crate::{clock, manifests};
 
 /// Bytes of an event, as the event server bounds it.
@@ -205,7 +207,8 @@ fn preview(args: &PreviewArgs) -> Result<String, AnyError> {
     let snapshot = Arc::new(manifests::read(folder)?);
     let problems = snapshot.problems.iter();
     let problems: String = problems.map(|p| format!("manifests {p}\n")).collect();
-    let preview = preview::preview(&snapshot, &question, clock::now_ms());
+    let secrets = SnapshotSecrets(watch::channel(Some(snapshot.clone())).1);
+    let preview = preview::preview(&snapshot, &question, &secrets, clock::now_ms());
     Ok(format!("{problems}{}", runtime()?.block_on(preview)?))
 }
 
@@ -422,13 +425,15 @@ content-type: application/json
         );
         let args = args::RunArgs::try_parse_from(["run", "--manifests=."]).unwrap();
         let options = crate::run::options(&args, Reach::default());
-        let compiled = publish::compile(Arc::new(snapshot), &BTreeMap::new(), &options, b"");
+        let snapshot = Arc::new(snapshot);
+        let compiled = publish::compile(snapshot.clone(), &BTreeMap::new(), &options, b"");
         let control = Control {
             current: Arc::new(ArcSwap::from_pointee(compiled)),
             activities: Arc::default(),
             edges: Arc::default(),
             reach: Reach::default(),
             spool: Arc::new(Spool::in_memory(Default::default(), Default::default())),
+            secrets: SnapshotSecrets(watch::channel(Some(snapshot)).1),
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let bound = runtime.block_on(Socket::bind(&socket)).unwrap();

@@ -63,6 +63,11 @@ pub const ALERT_DOCS: &[Doc] = &[
         help: "Attempts to send, by Provider: delivered, or why not",
     },
     Doc {
+        name: "hookgate_alert_template_failures_total",
+        labels: "namespace, name",
+        help: "Messages that were sent as they came, because the Alert's template failed, by Provider",
+    },
+    Doc {
         name: "hookgate_alerts_total",
         labels: "namespace, name, end",
         help: "Alerts that were delivered or became dead letters, by Provider",
@@ -94,7 +99,7 @@ const DELIVERY: [f64; 10] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0,
 ];
 /// What becomes of attempts: the categories of all errors on the way.
-const OUTCOMES: [&str; 21] = [
+const OUTCOMES: [&str; 20] = [
     "answer",
     "config",
     "connect",
@@ -111,7 +116,6 @@ const OUTCOMES: [&str; 21] = [
     "spool",
     "status",
     "suspended",
-    "template",
     "timeout",
     "tls",
     "unauthorized",
@@ -168,6 +172,7 @@ pub struct AlertMetrics {
     dead: Family<ProviderLabels, Gauge>,
     oldest: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     attempts: Family<AttemptLabels, Counter>,
+    unworded: Family<ProviderLabels, Counter>,
     ends: Family<EndLabels, Counter>,
     delivery: Histogram,
     entries: Gauge,
@@ -187,6 +192,7 @@ impl Default for AlertMetrics {
             dead: Family::default(),
             oldest: Family::default(),
             attempts: Family::default(),
+            unworded: Family::default(),
             ends: Family::default(),
             delivery: Histogram::new(DELIVERY),
             entries: Gauge::default(),
@@ -209,6 +215,7 @@ impl AlertMetrics {
         add(registry, docs.next(), self.dead.clone());
         add(registry, docs.next(), self.oldest.clone());
         add(registry, docs.next(), self.attempts.clone());
+        add(registry, docs.next(), self.unworded.clone());
         add(registry, docs.next(), self.ends.clone());
         add(registry, docs.next(), self.delivery.clone());
         add(registry, docs.next(), self.entries.clone());
@@ -264,6 +271,13 @@ impl AlertMetrics {
         self.attempts.get_or_create(&labels).inc();
     }
 
+    /// An Alert's template failed, and the message was sent as it came.
+    pub(crate) fn unworded(&self, provider: &str) {
+        self.unworded
+            .get_or_create(&provider_labels(provider))
+            .inc();
+    }
+
     /// A delivery ended so long after its event was accepted.
     pub(crate) fn ended(&self, provider: &str, end: &'static str, took_ms: u64) {
         let ProviderLabels { namespace, name } = provider_labels(provider);
@@ -289,6 +303,7 @@ impl AlertMetrics {
             };
             self.attempts.remove(&labels);
         }
+        self.unworded.remove(&provider_labels(provider));
         for event_type in [HIT, MISS] {
             self.tokens.remove(&token_labels(provider, event_type));
         }
@@ -362,6 +377,7 @@ mod tests {
         metrics.alerts.received("accepted");
         metrics.alerts.token("apps/chat", true);
         metrics.alerts.attempted("apps/chat", "delivered");
+        metrics.alerts.unworded("apps/chat");
         metrics.alerts.ended("apps/chat", "delivered", 1_500);
         let chat = ProviderStats {
             pending: 2,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::watch;
 use url::Url;
 
-use super::target::{self, SnapshotSecrets};
+use super::target::{self, SecretReader};
 use super::template::{self, Templates};
 use super::{commit_status, digest, metadata, select};
 use crate::api::alert::Alert;
@@ -61,13 +60,14 @@ pub enum PreviewError {
     Event(String),
 }
 
-/// Tells what would become of an event.
+/// Tells what would become of an event, with the Provider's Secrets as they are now; it prints none of them.
 ///
 /// # Errors
 /// [`PreviewError`] for an Alert that there is not and for an event that can't be read.
 pub async fn preview(
     snapshot: &Arc<Snapshot>,
     question: &Question,
+    secrets: &impl SecretReader,
     now_ms: u64,
 ) -> Result<String, PreviewError> {
     let name = question.alert.split_once('/').unwrap_or_default();
@@ -91,7 +91,7 @@ pub async fn preview(
     if takes(&mut story, snapshot, alert, provider, &event, flag)
         && let Some(provider) = provider
     {
-        sends(&mut story, snapshot, alert, provider, event, now_ms / 1000).await;
+        sends(&mut story, secrets, alert, provider, event, now_ms / 1000).await;
     }
     Ok(story.0)
 }
@@ -162,7 +162,7 @@ fn takes(
 /// Says what the Provider would be sent.
 async fn sends(
     story: &mut Story,
-    snapshot: &Arc<Snapshot>,
+    secrets: &impl SecretReader,
     alert: &Alert,
     provider: &Provider,
     mut event: Event,
@@ -187,8 +187,7 @@ async fn sends(
         let keys = metadata::keys(&conflicts);
         story.say("metadata", &format!("{}: {keys}", metadata::CONFLICT));
     }
-    let secrets = SnapshotSecrets(watch::channel(Some(snapshot.clone())).1);
-    let target = match target::read(provider, &secrets).await {
+    let target = match target::read(provider, secrets).await {
         Ok(target) => target,
         Err(error) => return story.say("provider", &format!("not ready: {error}")),
     };

@@ -3,7 +3,8 @@
 //! Every Provider has a lane of its own: its own room in flight, its own rate, its own pause. In a
 //! lane, what concerns one involved object is a chain: its deliveries go out one after the other,
 //! in the order in which the events came. So a slow provider holds up nobody else, and an event
-//! that a provider can't take holds up its own object's chain only.
+//! that a provider can't take holds up its own object's chain only. A provider that nobody answers at
+//! is asked one delivery at a time, less and less often, until somebody does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -12,6 +13,11 @@ use std::sync::Arc;
 use hook::bucket::{Limit, TokenBucket};
 
 use super::delivery::{DeliveryId, Name};
+
+/// How many attempts in a row find nobody there before a Provider is thought to be down.
+const STRIKES: u32 = 5;
+/// The longest pause between attempts to reach a Provider that is down, in milliseconds.
+const LONGEST_PROBE: u64 = 60_000;
 
 /// Lanes that are kept although nothing waits in them.
 const MAX_IDLE: usize = 1_000;
@@ -63,8 +69,10 @@ struct Lane {
     due: BTreeSet<(u64, DeliveryId, Arc<str>)>,
     in_flight: BTreeSet<DeliveryId>,
     bucket: TokenBucket,
-    /// The provider asked for a pause until then.
+    /// The provider asked for a pause until then, or is down.
     held_until: u64,
+    /// How many attempts in a row have found nobody there.
+    strikes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +184,26 @@ impl Queues {
         }
     }
 
+    /// Somebody answers at a Provider, whatever it is. Whether it was thought to be down.
+    pub fn answered(&mut self, provider: &str) -> bool {
+        let lane = self.lanes.get_mut(provider);
+        lane.is_some_and(|lane| std::mem::take(&mut lane.strikes) >= STRIKES)
+    }
+
+    /// Nobody answered at a Provider. Whether it is thought to be down from now on.
+    pub fn unanswered(&mut self, provider: &str, now_ms: u64) -> bool {
+        let Some(lane) = self.lanes.get_mut(provider) else {
+            return false;
+        };
+        lane.strikes = lane.strikes.saturating_add(1);
+        let Some(doublings) = lane.strikes.checked_sub(STRIKES) else {
+            return false;
+        };
+        let pause = (1_000_u64 << doublings.min(10)).min(LONGEST_PROBE);
+        lane.held_until = lane.held_until.max(now_ms.saturating_add(pause));
+        doublings == 0
+    }
+
     /// The others of a chain, in their order, whose turn comes after `head`.
     pub fn rest(&self, place: &Place, head: DeliveryId) -> Vec<DeliveryId> {
         let lane = self.lanes.get(&place.provider);
@@ -200,11 +228,18 @@ impl Lane {
             in_flight: BTreeSet::new(),
             bucket: TokenBucket::full(rate, 0),
             held_until: 0,
+            strikes: 0,
         }
     }
 
+    /// Whether one more may be in flight. One is enough to see whether somebody is there.
+    fn has_room(&self, room: Room) -> bool {
+        let is_down = self.strikes >= STRIKES;
+        self.in_flight.len() < if is_down { 1 } else { room.per_provider }
+    }
+
     fn can_take(&self, room: Room, now_ms: u64) -> bool {
-        self.in_flight.len() < room.per_provider
+        self.has_room(room)
             && now_ms >= self.held_until
             && self.due.first().is_some_and(|(due, _, _)| *due <= now_ms)
             && self.bucket.peek(room.rate, now_ms).is_ok()
@@ -218,7 +253,7 @@ impl Lane {
     }
 
     fn wake_at(&self, room: Room, now_ms: u64) -> Option<u64> {
-        if self.in_flight.len() >= room.per_provider {
+        if !self.has_room(room) {
             return None;
         }
         let (due, _, _) = self.due.first()?;
@@ -325,6 +360,36 @@ mod tests {
         assert_eq!(taken(&mut queues, 0), [1, 4]);
         assert_eq!(queues.wake_at(0), Some(10_000));
         assert_eq!(taken(&mut queues, 10_000), [3]);
+    }
+
+    #[test]
+    fn a_provider_that_is_down_is_asked_one_at_a_time_ever_later_until_it_answers() {
+        let mut queues = Queues::new(room(8));
+        for entry in 0..20 {
+            queues.push(&place("p", &entry.to_string()), id(entry), 0);
+        }
+        assert_eq!(taken(&mut queues, 0).len(), 8);
+        let mut down = Vec::new();
+        for entry in 0..8 {
+            queues.postpone(&place("p", &entry.to_string()), id(entry), 1_000_000);
+            down.push(queues.unanswered("p", 0));
+        }
+        assert_eq!(down.iter().position(|down| *down), Some(4));
+        assert_eq!(down.iter().filter(|down| **down).count(), 1);
+        // The eighth is the fourth of those that doubled the pause.
+        assert_eq!(queues.wake_at(0), Some(8_000));
+        let mut now = 8_000;
+        for (entry, pause) in [(8, 16_000), (9, 32_000), (10, 60_000), (11, 60_000)] {
+            assert_eq!(taken(&mut queues, now), [entry]);
+            queues.postpone(&place("p", &entry.to_string()), id(entry), 1_000_000);
+            assert!(!queues.unanswered("p", now));
+            now += pause;
+            assert_eq!(queues.wake_at(now - pause), Some(now));
+        }
+        assert_eq!(taken(&mut queues, now), [12]);
+        queues.finish(&place("p", "12"), id(12));
+        assert!(queues.answered("p") && !queues.answered("p"));
+        assert_eq!(taken(&mut queues, now), [13, 14, 15, 16, 17, 18, 19]);
     }
 
     #[test]

@@ -31,23 +31,16 @@ pub(super) fn start(
     stop: watch::Receiver<bool>,
 ) -> Service {
     let snapshots = complete(source.snapshots.clone());
-    let (secrets, warn) = match source.api() {
-        Some(api) => (
-            AnySecrets::Kubernetes(KubernetesSecrets(api.clone())),
-            AnyWarnings::Kubernetes(KubernetesWarnings::new(api.clone(), snapshots.clone())),
-        ),
-        None => (
-            AnySecrets::Manifests(SnapshotSecrets(snapshots.clone())),
-            AnyWarnings::Log,
-        ),
-    };
+    let warn = source.api().map_or(AnyWarnings::Log, |api| {
+        AnyWarnings::Kubernetes(KubernetesWarnings::new(api.clone(), snapshots.clone()))
+    });
     Service::start(
         &args.events,
         args.no_cross_namespace_refs,
         listener,
         spool,
         snapshots,
-        secrets,
+        secrets(source),
         Sockets::new(args.allow_metadata_addresses),
         Identities {
             of_objects: args.cluster.gate("ObjectLevelWorkloadIdentity"),
@@ -83,9 +76,17 @@ fn complete(
     complete
 }
 
+/// The Secrets of Providers, as they are when they are asked for.
+pub(super) fn secrets(source: &Source) -> AnySecrets {
+    match source.api() {
+        Some(api) => AnySecrets::Kubernetes(KubernetesSecrets(api.clone())),
+        None => AnySecrets::Manifests(SnapshotSecrets(source.snapshots.clone())),
+    }
+}
+
 /// The Secrets of either.
-#[derive(Debug)]
-enum AnySecrets {
+#[derive(Clone, Debug)]
+pub(super) enum AnySecrets {
     Manifests(SnapshotSecrets),
     Kubernetes(KubernetesSecrets),
 }

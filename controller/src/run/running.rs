@@ -107,6 +107,7 @@ impl Running {
             edges,
             reach,
             spool,
+            secrets: alerts::secrets(&source),
         }));
         let refreshing = tokio::spawn({
             let jwks = jwks.clone();

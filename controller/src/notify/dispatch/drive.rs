@@ -54,6 +54,15 @@ impl Failure {
         }
     }
 
+    /// Whether nobody answered: the server is down, or the way to it.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Transport(error) => !error.is_permanent(),
+            Self::Timeout(_) => true,
+            Self::Provider(_) | Self::Identity(_) => false,
+        }
+    }
+
     /// How long the provider wants to be left alone.
     pub(super) fn retry_after(&self, now: u64) -> Option<Duration> {
         let Self::Provider(ProviderError::Status { retry_after, .. }) = self else {

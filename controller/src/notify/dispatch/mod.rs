@@ -106,6 +106,8 @@ struct Failed {
     retry_after: Option<Duration>,
     /// Whether it failed before anything was sent: nc words that differently.
     in_setup: bool,
+    /// Whether nobody answered.
+    is_silence: bool,
 }
 
 impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Dispatcher<T, S, W> {
@@ -217,6 +219,15 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
         self.metrics
             .alerts
             .attempted(&taken.delivery.provider, word);
+        // What failed before anything was sent says nothing of the provider.
+        if outcome.as_ref().err().is_none_or(|failed| !failed.in_setup) {
+            let is_answer = outcome
+                .as_ref()
+                .err()
+                .is_none_or(|failed| !failed.is_silence);
+            self.spool
+                .heard(&taken.delivery.provider, is_answer, now_ms);
+        }
         match &outcome {
             Ok(()) => {
                 let Taken { id, delivery, .. } = &taken;
@@ -373,6 +384,7 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
             .drive(exchange, &target, &self.secrets, &mut mask)
             .await;
         driven.map_err(|(failure, is_permanent)| Failed {
+            is_silence: failure.is_silence(),
             category: failure.category(),
             message: mask.apply(&failure.to_string()),
             is_permanent,
@@ -389,9 +401,7 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
             Ok(None) => {}
             Ok(Some(message)) => event.message = message,
             Err(error) => {
-                self.metrics
-                    .alerts
-                    .attempted(&taken.delivery.provider, "template");
+                self.metrics.alerts.unworded(&taken.delivery.provider);
                 let warning = Warning {
                     reason: reason::INVALID_CONFIG,
                     message: format!(
@@ -448,5 +458,6 @@ fn setup(category: &'static str, message: String, is_permanent: bool) -> Failed 
         is_permanent,
         retry_after: None,
         in_setup: true,
+        is_silence: false,
     }
 }

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::manifests;
+use crate::notify::target::SnapshotSecrets;
 use crate::provider::EXTRA_TYPES;
 
 mod refused;
@@ -115,7 +118,9 @@ stringData: {{{secret}}}
             event: event.to_owned(),
             no_cross_namespace_refs,
         };
-        let told = preview(&Arc::new(snapshot), &question, NOW_MS).await;
+        let snapshot = Arc::new(snapshot);
+        let secrets = SnapshotSecrets(watch::channel(Some(snapshot.clone())).1);
+        let told = preview(&snapshot, &question, &secrets, NOW_MS).await;
         told.map_err(|error| error.to_string())
     }
 

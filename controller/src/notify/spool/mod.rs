@@ -295,6 +295,18 @@ impl Spool {
         self.shared.lock().queues.hold(provider, until_ms);
     }
 
+    /// Whether somebody answered at a Provider. One that nobody answers at is asked less and less often.
+    pub fn heard(&self, provider: &Name, is_answer: bool, now_ms: u64) {
+        let queues = &mut self.shared.lock().queues;
+        if is_answer {
+            if queues.answered(provider) {
+                tracing::info!(%provider, "the provider answers again");
+            }
+        } else if queues.unanswered(provider, now_ms) {
+            tracing::warn!(%provider, "nobody answers at the provider: it is asked now and then");
+        }
+    }
+
     /// What became of a delivery in flight. Written soon; a crash before that sends it again.
     pub fn settle(&self, id: DeliveryId, state: State) {
         if self.shared.lock().settle(id, &state) {

@@ -65,7 +65,10 @@ pub enum TransportError {
     /// The server's certificate or ours is not accepted.
     #[error("failed to set up TLS: {0}")]
     Tls(String),
-    /// Address, proxy or certificates can't be used.
+    /// The Provider's certificates or key can't be used.
+    #[error("failed to get TLS config: {0}")]
+    Certificates(String),
+    /// Address or proxy can't be used.
     #[error("the Provider cannot be used: {0}")]
     Config(String),
     /// The server refused the message for good.
@@ -79,14 +82,14 @@ impl TransportError {
         match self {
             Self::Connect(_) => "connect",
             Self::Exchange(_) => "exchange",
-            Self::Tls(_) => "tls",
+            Self::Tls(_) | Self::Certificates(_) => "tls",
             Self::Config(_) => "config",
             Self::Refused(_) => "refused",
         }
     }
 
-    /// Whether trying again is of no use until somebody changes something. A server's certificate
-    /// is renewed without anybody here changing anything.
+    /// Whether trying again is of no use until somebody changes the Provider. Certificates are renewed by machines, the
+    /// server's and those of a Secret, and what a machine has broken it may mend.
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Refused(_))
     }

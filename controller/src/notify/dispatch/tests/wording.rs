@@ -54,9 +54,12 @@ async fn a_template_that_fails_loses_no_alert_and_is_told_and_counted() {
     ];
     assert_eq!(told, ends.map(|end| format!("{begins}{end}")));
     let text = world.metrics.encode();
-    let line =
-        "hookgate_alert_attempts_total{namespace=\"apps\",name=\"a\",outcome=\"template\"} 3";
-    assert!(text.contains(line), "{text}");
+    for line in [
+        "hookgate_alert_template_failures_total{namespace=\"apps\",name=\"a\"} 3",
+        "hookgate_alert_attempts_total{namespace=\"apps\",name=\"a\",outcome=\"delivered\"} 3",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -265,8 +265,8 @@ async fn a_malformed_certificate_is_told_before_anything_is_sent() {
         }),
         ..Target::default()
     };
-    let text = "failed to get TLS config: failed to parse CA certificate".to_owned();
-    let error = Err(TransportError::Config(text));
+    let text = "failed to parse CA certificate".to_owned();
+    let error = Err(TransportError::Certificates(text));
     assert_eq!(said(&post(&server.url("http")), &target).await, error);
     assert_eq!(server.accepted(), 0);
 }
