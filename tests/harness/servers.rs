@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver, kubectl, `flux` and the NATS server.
+//! Programs that are built with Go.
 
 use std::path::PathBuf;
 
@@ -46,6 +46,27 @@ const FLUX: Program = Program {
     version_variable: None,
     // What `flux install` would apply.
     embeds: Some("cmd/flux/manifests/none.yaml"),
+};
+
+const ALERTMANAGER: Program = Program {
+    name: "alertmanager",
+    folder: "alertmanager",
+    variable: "ALERTMANAGER",
+    package: "github.com/prometheus/alertmanager/cmd/alertmanager",
+    module: "github.com/prometheus/alertmanager",
+    version_variable: None,
+    embeds: None,
+};
+
+const OTEL_COLLECTOR: Program = Program {
+    name: "otel-collector",
+    folder: "otel-collector",
+    variable: "OTEL_COLLECTOR",
+    // The only one that has a main of ours: which parts are in it is up to whoever builds it.
+    package: ".",
+    module: "go.opentelemetry.io/collector/otelcol",
+    version_variable: None,
+    embeds: None,
 };
 
 const NATS: Program = Program {
@@ -104,13 +125,41 @@ pub fn flux() -> Result<PathBuf, Error> {
     FLUX.find()
 }
 
+/// Alertmanager: the variable `ALERTMANAGER`, or one in `target/tools`, or a build of the module in
+/// `tests/servers/alertmanager`.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn alertmanager() -> Result<PathBuf, Error> {
+    ALERTMANAGER.find()
+}
+
+/// The OpenTelemetry Collector: the variable `OTEL_COLLECTOR`, or one in `target/tools`, or a build of the module in
+/// `tests/servers/otel-collector`.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn otel_collector() -> Result<PathBuf, Error> {
+    OTEL_COLLECTOR.find()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_program_is_required_by_its_module() {
-        for program in [ETCD, FLUX, KUBE_APISERVER, KUBECTL, NATS] {
+        for program in [
+            ALERTMANAGER,
+            ETCD,
+            FLUX,
+            KUBE_APISERVER,
+            KUBECTL,
+            NATS,
+            OTEL_COLLECTOR,
+        ] {
             program.check();
         }
     }
