@@ -369,6 +369,39 @@ pub(crate) fn lock(part: &str) -> Result<File, Error> {
     Ok(file)
 }
 
+/// What `find` finds in a folder of `target/tools`, which `make` fills if it does not find it.
+pub(crate) fn folder<T>(
+    name: &str,
+    what: &str,
+    find: impl Fn(&Path) -> Option<T>,
+    make: impl FnOnce(&Path) -> Result<(), Error>,
+) -> Result<T, Error> {
+    let home = tools_dir()?.join(name);
+    if let Some(found) = find(&home) {
+        return Ok(found);
+    }
+    let _lock = lock(name)?;
+    if let Some(found) = find(&home) {
+        return Ok(found); // Made by another while this one waited.
+    }
+    eprintln!("getting {what} into {}", home.display());
+    // A half-made one is never found under its name.
+    let partial = home.with_file_name(format!("{name}.partial"));
+    let _none_yet = fs::remove_dir_all(&partial);
+    let _incomplete = fs::remove_dir_all(&home);
+    make(&partial).inspect_err(|_| {
+        let _nothing_made = fs::remove_dir_all(&partial);
+    })?;
+    fs::rename(&partial, &home).map_err(|source| Error::Io {
+        path: home.clone(),
+        source,
+    })?;
+    find(&home).ok_or_else(|| Error::Missing {
+        what: format!("the program in {what}"),
+        cure: format!("remove {} and try again", home.display()),
+    })
+}
+
 /// Makes a part once a process; a failure is tried again.
 fn once(
     made: &Mutex<Option<PathBuf>>,

@@ -1,10 +1,9 @@
 //! Programs that come as Python packages, each in a virtual environment of its own under `target/tools`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::binaries::{Error, captured, lock, on_path, tools_dir};
+use crate::binaries::{Error, captured, folder, on_path};
 
 /// A set of packages.
 pub(crate) struct Packages<'a> {
@@ -54,33 +53,13 @@ impl Packages<'_> {
     ///
     /// When Python or its venv module is missing, or the packages cannot be installed.
     pub(crate) fn home(&self, find: impl Fn(&Path) -> Option<PathBuf>) -> Result<PathBuf, Error> {
-        let home = tools_dir()?.join(self.name);
-        if let Some(found) = find(&home) {
-            return Ok(found);
-        }
-        let _lock = lock(self.name)?;
-        if let Some(found) = find(&home) {
-            return Ok(found); // Installed by another while this one waited.
-        }
-        eprintln!(
-            "installing {} with pip into {}",
-            self.packages.join(" "),
-            home.display()
-        );
-        // A half-made one is never found under its name.
-        let partial = home.with_file_name(format!("{}.partial", self.name));
-        let _none_yet = fs::remove_dir_all(&partial);
-        let _incomplete = fs::remove_dir_all(&home);
-        self.install(&partial).inspect_err(|_| {
-            let _nothing_made = fs::remove_dir_all(&partial);
-        })?;
-        fs::rename(&partial, &home).map_err(|source| Error::Io {
-            path: home.clone(),
-            source,
-        })?;
-        find(&home).ok_or_else(|| Error::Missing {
-            what: format!("the program in {}", self.packages.join(" ")),
-            cure: format!("remove {} and try again{}", home.display(), self.otherwise),
+        let what = format!("{} from PyPI", self.packages.join(" "));
+        folder(self.name, &what, find, |home| self.install(home)).map_err(|error| match error {
+            Error::Missing { what, cure } => Error::Missing {
+                what,
+                cure: format!("{cure}{}", self.otherwise),
+            },
+            error @ (Error::Failed { .. } | Error::Io { .. }) => error,
         })
     }
 
@@ -104,7 +83,7 @@ impl Packages<'_> {
     fn make_venv(&self, home: &Path) -> Result<(), Error> {
         let missing = |what: &str, package: &str| Error::Missing {
             what: format!("{what}, which installs {},", self.packages.join(" ")),
-            cure: format!("apt-get install {package}{}", self.otherwise),
+            cure: format!("apt-get install {package}"),
         };
         if on_path("python3").is_none() {
             return Err(missing("python3", "python3 python3-venv"));
