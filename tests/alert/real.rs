@@ -1,14 +1,14 @@
 //! Providers that are real servers.
 
-use e2e::alertmanager::Alertmanager;
+use e2e::alertmanager::{self, Alertmanager};
 use e2e::controller::Controller;
-use e2e::events;
 use e2e::mail::{self, MailServer};
 use e2e::matrix::Homeserver;
 use e2e::nats::{self, Nats};
 use e2e::otel::Collector;
 use e2e::trials::Trials;
 use e2e::wait::{PATIENCE, until};
+use e2e::{Tunnel, events};
 use serde_json::{Value, json};
 
 use crate::{NAMESPACE, Stand, folder};
@@ -24,17 +24,29 @@ pub(crate) fn trials(trials: Trials) -> Trials {
             alertmanager,
         )
         .alone(
+            "a_wrong_password_for_alertmanager_makes_a_dead_letter_that_does_not_hold_it",
+            wrong_password_for_alertmanager,
+        )
+        .alone(
             "an_event_is_a_mail_of_a_real_server_that_wants_tls_and_a_password",
             mail,
         )
         .alone(
-            "a_wrong_password_for_mail_is_told_without_it_and_tried_again",
-            wrong_password,
+            "a_wrong_password_for_mail_makes_a_dead_letter_that_does_not_hold_it",
+            wrong_password_for_mail,
         )
         .alone("an_event_is_a_span_of_a_real_collector", otel)
         .alone(
-            "events_reach_a_real_matrix_room_in_order_although_it_limits_their_rate",
+            "a_path_that_a_collector_does_not_have_makes_a_dead_letter",
+            wrong_path,
+        )
+        .alone(
+            "events_reach_a_real_matrix_room_once_and_in_order_although_an_answer_is_lost_and_their_rate_limited",
             matrix,
+        )
+        .alone(
+            "a_room_that_a_real_matrix_homeserver_does_not_have_makes_a_dead_letter",
+            wrong_room,
         )
 }
 
@@ -57,6 +69,18 @@ fn is_hushed(stand: &Stand, secret: &str) -> bool {
     log.is_some_and(|log| !log.contains(secret))
 }
 
+/// Posts an event that the Provider `real` can't take; the dead letter that it becomes, which has this in it.
+fn dead_letter(stand: &Stand, said: &str) -> String {
+    stand.post("webapp", "validation failed");
+    let list = |state: &str| stand.alerts(&["list", state, "--provider=apps/real", "--json"]);
+    let dead = until("a dead letter", PATIENCE, || {
+        Some(list("--state=dead")).filter(|dead| dead.contains("apps/real"))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", list("--state=pending")));
+    assert!(dead.contains(said), "{dead}");
+    dead
+}
+
 fn nats() {
     let dir = folder();
     let server = Nats::start(dir.path()).expect("the NATS server starts");
@@ -76,12 +100,17 @@ fn nats() {
     assert!(is_hushed(&stand, nats::PASSWORD));
 }
 
+/// A Provider of Alertmanager, which resolves what it has fired.
+fn pager(server: &Alertmanager, password: &str) -> Vec<Value> {
+    let spec = json!({"type": "alertmanager", "address": server.url()});
+    let secret = json!({"username": alertmanager::USER, "password": password});
+    real(spec, &secret, Some(("hookgate.dev/resolve", "true")))
+}
+
 fn alertmanager() {
     let dir = folder();
     let server = Alertmanager::start(dir.path());
-    let spec = json!({"type": "alertmanager", "address": server.url()});
-    let resolves = Some(("hookgate.dev/resolve", "true"));
-    let stand = Stand::with(dir, &real(spec, &json!({"token": "unused"}), resolves));
+    let stand = Stand::with(dir, &pager(&server, alertmanager::PASSWORD));
     stand.post("webapp", "validation failed");
     let firing = |count: usize| {
         until("the alerts that fire", PATIENCE, || {
@@ -107,6 +136,17 @@ fn alertmanager() {
     stand.post_info("webapp", "applied");
     let _none = firing(0);
     stand.await_quiet();
+    assert!(is_hushed(&stand, alertmanager::PASSWORD));
+}
+
+fn wrong_password_for_alertmanager() {
+    let dir = folder();
+    let server = Alertmanager::start(dir.path());
+    let stand = Stand::with(dir, &pager(&server, "wrong-hush-password"));
+    let told = dead_letter(&stand, "401");
+    assert!(!told.contains("hush-password"), "{told}");
+    assert!(is_hushed(&stand, "hush-password"));
+    assert_eq!(server.firing(), Vec::<Value>::new());
 }
 
 /// A Provider of mail, and what it takes: the server's authority in a Secret of its own.
@@ -156,21 +196,11 @@ fn mail() {
     assert!(is_hushed(&stand, mail::PASSWORD));
 }
 
-fn wrong_password() {
+fn wrong_password_for_mail() {
     let dir = folder();
     let server = MailServer::start(dir.path());
     let stand = Stand::with(dir, &mailer(&server, "wrong-hush-password"));
-    stand.post("webapp", "validation failed");
-    let told = until("it is told", PATIENCE, || {
-        let listed = stand.alerts(&["list", "--provider=apps/real", "--json"]);
-        listed.contains("535").then_some(listed)
-    });
-    let told = told.unwrap_or_else(|error| {
-        panic!(
-            "{error}: {}",
-            stand.alerts(&["list", "--provider=apps/real", "--json"])
-        )
-    });
+    let told = dead_letter(&stand, "535");
     assert!(!told.contains("hush-password"), "{told}");
     assert!(is_hushed(&stand, "hush-password"));
 }
@@ -198,10 +228,31 @@ fn otel() {
     stand.await_quiet();
 }
 
+fn wrong_path() {
+    let dir = folder();
+    let server = Collector::start(dir.path());
+    let spec = json!({"type": "otel", "address": format!("{}/elsewhere", server.url())});
+    let stand = Stand::with(dir, &real(spec, &json!({"token": "unused"}), None));
+    let _dead = dead_letter(&stand, "404");
+}
+
+fn wrong_room() {
+    let dir = folder();
+    let server = Homeserver::start(dir.path());
+    let spec = json!({"type": "matrix", "address": server.url(), "channel": "!nowhere:acme.test"});
+    let stand = Stand::with(dir, &real(spec, &json!({"token": server.token()}), None));
+    let _dead = dead_letter(&stand, "403");
+    assert!(is_hushed(&stand, server.token()));
+}
+
 fn matrix() {
     let dir = folder();
     let server = Homeserver::start(dir.path());
-    let spec = json!({"type": "matrix", "address": server.url(), "channel": server.room()});
+    // The homeserver has the first message, and hookgate doesn't know: it is sent again.
+    let tunnel = Tunnel::to(server.address());
+    tunnel.lose_answers(1);
+    let address = format!("http://{}", tunnel.address());
+    let spec = json!({"type": "matrix", "address": address, "channel": server.room()});
     let stand = Stand::with(dir, &real(spec, &json!({"token": server.token()}), None));
     let messages: Vec<String> = (0..5).map(|n| format!("failure {n}")).collect();
     for message in &messages {
@@ -219,15 +270,13 @@ fn matrix() {
         (vec![true; 5], 5),
         "each once, and in order: {taken:?}"
     );
-    let attempts = stand.controller.as_ref().expect("it runs");
-    let limited = attempts.metric(
-        "hookgate_alert_attempts_total",
-        &["outcome=\"limited\"", "name=\"real\""],
-    );
-    assert!(
-        limited > 0.0,
-        "the homeserver has asked for a pause: {}",
-        attempts.log()
-    );
+    assert_eq!(tunnel.answers_to_lose(), 0);
+    let controller = stand.controller.as_ref().expect("it runs");
+    // The homeserver has asked for a pause, and an answer was lost.
+    for outcome in ["outcome=\"limited\"", "outcome=\"exchange\""] {
+        let labels = [outcome, "name=\"real\""];
+        let attempts = controller.metric("hookgate_alert_attempts_total", &labels);
+        assert!(attempts > 0.0, "{outcome}: {}", controller.log());
+    }
     assert!(is_hushed(&stand, server.token()));
 }

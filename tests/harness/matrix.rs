@@ -86,6 +86,12 @@ impl Homeserver {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The room's ID.
     #[must_use]
     pub fn room(&self) -> &str {

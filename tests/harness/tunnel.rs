@@ -1,8 +1,8 @@
 //! A TCP tunnel whose connections can be cut, while both of its ends live.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -16,6 +16,8 @@ pub struct Tunnel {
 #[derive(Debug, Default)]
 struct Shared {
     is_closed: AtomicBool,
+    /// How many connections are still to end with the first byte of their answer.
+    mute: AtomicUsize,
     /// Both ends of every connection since the last cut.
     open: Mutex<Vec<TcpStream>>,
 }
@@ -52,6 +54,18 @@ impl Tunnel {
         self.address
     }
 
+    /// From the next so many connections nothing comes back: each is cut when the other end begins to answer, and so has
+    /// heard what was asked.
+    pub fn lose_answers(&self, of: usize) {
+        self.shared.mute.store(of, Ordering::Release);
+    }
+
+    /// How many connections are still to lose their answer.
+    #[must_use]
+    pub fn answers_to_lose(&self) -> usize {
+        self.shared.mute.load(Ordering::Acquire)
+    }
+
     /// Ends every connection; new ones are let through. How many there were since the last cut.
     #[must_use]
     pub fn cut(&self) -> usize {
@@ -76,12 +90,23 @@ impl Drop for Tunnel {
 impl Shared {
     fn join(&self, inbound: &TcpStream, to: SocketAddr) -> io::Result<()> {
         let outbound = TcpStream::connect(to)?;
+        let fewer = |count: usize| count.checked_sub(1);
+        let mute = &self.mute;
+        let is_mute = mute
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer)
+            .is_ok();
         let mut ends = Vec::new();
-        for (from, to) in [(inbound, &outbound), (&outbound, inbound)] {
+        for (from, to, is_lost) in [(inbound, &outbound, false), (&outbound, inbound, is_mute)] {
             let (mut reader, mut writer) = (from.try_clone()?, to.try_clone()?);
             ends.push(from.try_clone()?);
             thread::spawn(move || {
                 // However it ends, nothing more comes this way.
+                if is_lost {
+                    let _ = reader.read(&mut [0]);
+                    let _ = reader.shutdown(Shutdown::Both);
+                    let _ = writer.shutdown(Shutdown::Both);
+                    return;
+                }
                 let _ = io::copy(&mut reader, &mut writer);
                 let _ = writer.shutdown(Shutdown::Write);
             });
@@ -122,6 +147,26 @@ mod tests {
             assert_eq!(&back, b"abc");
             assert_eq!(tunnel.cut(), 1);
             assert!(matches!(stream.read(&mut back), Ok(0) | Err(_)));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_lost_once_the_question_was_heard() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let tunnel = Tunnel::to(server.local_addr().unwrap());
+        tunnel.lose_answers(1);
+        for (heard, back) in [(b"one", &b""[..]), (b"two", b"two")] {
+            let mut client = TcpStream::connect(tunnel.address()).unwrap();
+            client.write_all(heard).unwrap();
+            let (mut stream, _) = server.accept().unwrap();
+            let mut question = [0; 3];
+            stream.read_exact(&mut question).unwrap();
+            assert_eq!(&question, heard);
+            stream.write_all(&question).unwrap();
+            drop(stream);
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert_eq!((answer.as_slice(), tunnel.answers_to_lose()), (back, 0));
         }
     }
 }
