@@ -1,14 +1,15 @@
 //! Providers that are real servers.
 
+use e2e::Tunnel;
 use e2e::alertmanager::{self, Alertmanager};
 use e2e::controller::Controller;
+use e2e::events::{self, Event};
 use e2e::mail::{self, MailServer};
 use e2e::matrix::Homeserver;
 use e2e::nats::{self, Nats};
 use e2e::otel::Collector;
 use e2e::trials::Trials;
 use e2e::wait::{PATIENCE, until};
-use e2e::{Tunnel, events};
 use serde_json::{Value, json};
 
 use crate::{NAMESPACE, Stand, folder};
@@ -28,7 +29,7 @@ pub(crate) fn trials(trials: Trials) -> Trials {
             wrong_password_for_alertmanager,
         )
         .alone(
-            "an_event_is_a_mail_of_a_real_server_that_wants_tls_and_a_password",
+            "an_event_is_a_mail_whose_header_is_ours_alone_at_a_server_that_wants_tls_and_a_password",
             mail,
         )
         .alone(
@@ -166,10 +167,10 @@ fn mail() {
     let dir = folder();
     let server = MailServer::start(dir.path());
     let stand = Stand::with(dir, &mailer(&server, mail::PASSWORD));
-    stand.post(
-        "webapp",
-        "validation failed\r\nBcc: everybody@acme.test\r\n.\r\nüber",
-    );
+    // What would be fields, if it stood in the header as it is: the reason is a part of the subject.
+    let event = Event::failed(NAMESPACE, "webapp", "no\r\nBcc: all@acme.test\r\n.\r\nüber");
+    let event = event.reason("Failed\r\nBcc: all@acme.test\r\n\r\nü");
+    assert_eq!(event.post(stand.options.addresses.events), 202);
     let mail = server.await_mails(1).remove(0);
     assert_eq!(
         (mail.from.as_str(), mail.to),
@@ -178,20 +179,29 @@ fn mail() {
             vec!["oncall@acme.test".to_owned(), "web@acme.test".to_owned()]
         )
     );
-    let (head, _) = mail
-        .content
-        .split_once("\r\n\r\n")
-        .expect("a header and a body");
-    let fields: Vec<&str> = head
-        .lines()
-        .filter(|line| !line.starts_with([' ', '\t']))
-        .map(|line| line.split(':').next().unwrap_or_default())
-        .collect();
-    assert!(
-        fields.contains(&"Subject") && !fields.contains(&"Bcc"),
-        "{head}"
+    let fields = [
+        "From",
+        "To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "MIME-Version",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+        "Auto-Submitted",
+    ];
+    assert_eq!(
+        (mail.fields, mail.subject.as_str()),
+        (
+            fields.map(str::to_owned).to_vec(),
+            "[error] kustomization/webapp.apps: FailedBcc: all@acme.testü"
+        )
     );
-    assert!(head.contains("webapp"), "{head}");
+    let text = mail.text.replace("\r\n", "\n");
+    assert!(
+        text.contains("no\nBcc: all@acme.test\n.\nüber\n"),
+        "{text:?}"
+    );
     stand.await_quiet();
     assert!(is_hushed(&stand, mail::PASSWORD));
 }

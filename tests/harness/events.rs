@@ -48,6 +48,13 @@ impl Event {
         event
     }
 
+    /// For another reason.
+    #[must_use]
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.json["reason"] = json!(reason);
+        self
+    }
+
     /// Posts it as Flux does; the status of the answer.
     ///
     /// # Panics

@@ -21,7 +21,7 @@ pub const PASSWORD: &str = "hush-password";
 
 /// aiosmtpd with STARTTLS and AUTH, a line of JSON for each mail.
 const SERVER: &str = r#"
-import json, signal, ssl, sys
+import email, email.policy, json, signal, ssl, sys
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
@@ -29,8 +29,9 @@ port, cert, key, user, password, path = sys.argv[1:]
 
 class Handler:
     async def handle_DATA(self, server, session, envelope):
-        mail = {"from": envelope.mail_from, "to": envelope.rcpt_tos,
-                "content": envelope.content.decode("utf-8", "replace")}
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        mail = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "fields": message.keys(),
+                "subject": message["Subject"], "text": message.get_content()}
         with open(path, "a") as file:
             file.write(json.dumps(mail) + "\n")
         return "250 OK"
@@ -62,8 +63,12 @@ pub struct Mail {
     pub from: String,
     /// Its envelope's recipients.
     pub to: Vec<String>,
-    /// Header and body, as they came.
-    pub content: String,
+    /// The names of its header's fields.
+    pub fields: Vec<String>,
+    /// Its subject, decoded.
+    pub subject: String,
+    /// Its text, decoded.
+    pub text: String,
 }
 
 impl MailServer {
@@ -127,10 +132,15 @@ impl MailServer {
 fn mail(line: &str) -> Mail {
     let json: Value = serde_json::from_str(line).expect("a line is JSON");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let to = json["to"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts = |value: &Value| {
+        let values = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        values.iter().map(text).collect()
+    };
     Mail {
         from: text(&json["from"]),
-        to: to.iter().map(text).collect(),
-        content: text(&json["content"]),
+        to: texts(&json["to"]),
+        fields: texts(&json["fields"]),
+        subject: text(&json["subject"]),
+        text: text(&json["text"]),
     }
 }

@@ -43,7 +43,7 @@ impl Message<'_> {
             // Nobody's vacation notice shall answer.
             "Auto-Submitted: auto-generated".to_owned(),
             String::new(),
-            wrapped(&STANDARD.encode(self.text.replace('\n', "\r\n"))),
+            wrapped(&STANDARD.encode(lines(self.text))),
         ];
         lines.map(|line| line + "\r\n").concat().into_bytes()
     }
@@ -79,6 +79,11 @@ fn words(text: &str) -> String {
         .iter()
         .map(|word| format!("=?utf-8?B?{}?=", STANDARD.encode(word)));
     words.collect::<Vec<_>>().join("\r\n ")
+}
+
+/// A text whose lines end as those of a mail do, however they ended: a CR alone is no end of line there, nor a character.
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace(['\r', '\n'], "\r\n")
 }
 
 fn wrapped(base64: &str) -> String {
@@ -127,6 +132,11 @@ mod tests {
         );
         assert!(show(message.as_bytes()).ends_with(&text));
         assert!(message.contains("\r\nDate: Fri, 2 Jan 2026 03:04:05 +0000\r\n"));
+    }
+
+    #[test]
+    fn a_line_ends_in_cr_lf_however_it_ended() {
+        assert_eq!(lines("a\r\nb\nc\rd\n\r\n"), "a\r\nb\r\nc\r\nd\r\n\r\n");
     }
 
     #[test]
