@@ -48,12 +48,18 @@ impl Event {
         event
     }
 
+    /// Its JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        self.json.to_string()
+    }
+
     /// The request that Flux makes of it.
     #[must_use]
     pub fn request(&self) -> Request {
         Request::new("POST", "/")
             .header("content-type", "application/json")
-            .body(self.json.to_string())
+            .body(self.body())
     }
 
     /// Posts it as Flux does; the status of the answer.
