@@ -20,6 +20,8 @@ mod chain;
 mod controller;
 #[path = "bench/edge.rs"]
 mod edge;
+#[path = "bench/events.rs"]
+mod events;
 #[path = "bench/flood.rs"]
 mod flood;
 #[path = "bench/load.rs"]
@@ -46,7 +48,7 @@ Usage: cargo bench-gate [-- --brief]
   --brief   one short round of each: shows that it runs, its figures mean little
   --help    this
 
-Takes about six minutes after the builds and wants a machine with nothing else to do. With taskset (util-linux)
+Takes about eight minutes after the builds and wants a machine with nothing else to do. With taskset (util-linux)
 Envoy gets one core and everything else another. Nothing passes or fails by its speed.
 Exit codes: 0 measured, 1 something answered wrongly or did not start, 2 wrong arguments.";
 
@@ -63,6 +65,8 @@ struct Plan {
     tables: [usize; 3],
     /// Receivers of a real API server.
     receivers: usize,
+    /// How long events are posted.
+    events: Duration,
 }
 
 const FULL: Plan = Plan {
@@ -72,6 +76,7 @@ const FULL: Plan = Plan {
     flood: Duration::from_secs(10),
     tables: [10, 10_000, 100_000],
     receivers: 1_000,
+    events: Duration::from_secs(60),
 };
 
 const BRIEF: Plan = Plan {
@@ -81,6 +86,7 @@ const BRIEF: Plan = Plan {
     flood: Duration::from_millis(500),
     tables: [10, 1_000, 10_000],
     receivers: 50,
+    events: Duration::from_secs(1),
 };
 
 fn main() -> ExitCode {
@@ -135,5 +141,7 @@ fn measure(plan: Plan) -> Result<Report, String> {
     edge::table_memory(&parts, &servers, plan.tables, &mut report)?;
     eprintln!("bench: memory of the controller");
     controller::measure(plan.receivers, &mut report)?;
+    eprintln!("bench: events");
+    events::measure(plan.events, &mut report)?;
     Ok(report)
 }

@@ -7,6 +7,7 @@ use std::fs;
 use crate::bodies::Bodies;
 use crate::controller::Controller;
 use crate::edge::Table;
+use crate::events::Events;
 use crate::flood::Flood;
 use crate::load::Sample;
 use crate::scenario::name;
@@ -34,6 +35,7 @@ pub(crate) struct Report {
     flood: Option<Flood>,
     tables: Vec<Table>,
     controller: Option<Controller>,
+    events: Option<Events>,
 }
 
 impl Report {
@@ -46,6 +48,7 @@ impl Report {
             flood: None,
             tables: Vec::new(),
             controller: None,
+            events: None,
         }
     }
 
@@ -72,6 +75,11 @@ impl Report {
     /// What the controller takes.
     pub(crate) fn controller(&mut self, controller: Controller) {
         self.controller = Some(controller);
+    }
+
+    /// What became of events.
+    pub(crate) fn events(&mut self, events: Events) {
+        self.events = Some(events);
     }
 
     /// The ratio of rates per Envoy CPU second, round by round: least, median, most.
@@ -161,6 +169,18 @@ impl fmt::Display for Report {
                 controller.ready_after.as_secs_f64(),
                 megabytes(controller.resident),
                 megabytes(controller.bare)
+            )?;
+        }
+        if let Some(events) = self.events {
+            writeln!(
+                f,
+                "| {} events, each on disk before its 202: {:.0} a second, all delivered after {:.1} s over {} connections | memory after a quarter of the time: {} | at the end: {} | three times notification-controller's 3,378; flat; 32 connections |",
+                events.accepted,
+                events.per_second,
+                events.delivered_after.as_secs_f64(),
+                events.connections,
+                megabytes(events.early),
+                megabytes(events.late)
             )?;
         }
         writeln!(

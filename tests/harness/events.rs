@@ -55,6 +55,20 @@ impl Event {
         self
     }
 
+    /// Its JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        self.json.to_string()
+    }
+
+    /// The request that Flux makes of it.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request::new("POST", "/")
+            .header("content-type", "application/json")
+            .body(self.body())
+    }
+
     /// Posts it as Flux does; the status of the answer.
     ///
     /// # Panics
@@ -62,10 +76,7 @@ impl Event {
     /// When there is no answer.
     #[must_use]
     pub fn post(&self, events: SocketAddr) -> u16 {
-        let request = Request::new("POST", "/")
-            .header("content-type", "application/json")
-            .body(self.json.to_string());
-        let answer = Client::plain(events).send(request);
+        let answer = Client::plain(events).send(self.request());
         answer.expect("the event server answers").status
     }
 }

@@ -1,14 +1,13 @@
 //! A provider of alerts on loopback: takes every request over plain HTTP, keeps it, and can fail or be away.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::client::runtime;
 use crate::wait::{self, PATIENCE};
@@ -50,6 +49,8 @@ struct State {
     calls: Mutex<Vec<Call>>,
     /// 0: takes them; else the status that it answers with.
     failing: AtomicU16,
+    /// That were opened.
+    connections: AtomicUsize,
 }
 
 impl Sink {
@@ -96,13 +97,17 @@ impl Sink {
             .expect("the sink can bind its port");
         let served = Arc::clone(&self.state);
         self.server = Some(runtime().spawn(async move {
+            // Those that are open end with this task.
+            let mut open = JoinSet::new();
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
                     let state = Arc::clone(&served);
-                    tokio::spawn(async move {
+                    state.connections.fetch_add(1, Ordering::SeqCst);
+                    open.spawn(async move {
                         let _gone = serve(stream, &state).await;
                     });
                 }
+                while open.try_join_next().is_some() {}
             }
         }));
     }
@@ -122,6 +127,19 @@ impl Sink {
             .unwrap_or_else(PoisonError::into_inner);
         let calls = calls.iter().filter(|call| call.target.starts_with(path));
         calls.cloned().collect()
+    }
+
+    /// How many it has taken, under any path.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let calls = self.state.calls.lock();
+        calls.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How many connections to it were opened.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until it has taken so many under a path.
@@ -146,10 +164,36 @@ impl Drop for Sink {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+/// One request after the other, until the other side closes.
+async fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    while !stream.fill_buf().await?.is_empty() {
+        let call = read(&mut stream).await?;
+        let (status, answer) = match state.failing.load(Ordering::SeqCst) {
+            // A forge is asked for the statuses of a commit first.
+            0 if call.method == "GET" => (200, "[]"),
+            0 => (201, "{}"),
+            status => (status, "{}"),
+        };
+        if state.failing.load(Ordering::SeqCst) == 0 {
+            let calls = state.calls.lock();
+            calls.unwrap_or_else(PoisonError::into_inner).push(call);
+        }
+        let answer = format!(
+            "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+            answer.len()
+        );
+        stream.write_all(answer.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Call> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
-        head.push(stream.read_u8().await?);
+        if stream.read_until(b'\n', &mut head).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut line = head.split(' ');
@@ -157,34 +201,12 @@ async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     let target = line.next().unwrap_or_default().to_owned();
     let mut body = vec![0; length(&head)];
     stream.read_exact(&mut body).await?;
-    let (status, answer) = match state.failing.load(Ordering::SeqCst) {
-        // A forge is asked for the statuses of a commit first.
-        0 if method == "GET" => (200, "[]"),
-        0 => (201, "{}"),
-        status => (status, "{}"),
-    };
-    if state.failing.load(Ordering::SeqCst) == 0 {
-        let call = Call {
-            method,
-            target,
-            head,
-            body,
-        };
-        state
-            .calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(call);
-    }
-    let answer = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-        answer.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    // The other side closes first, so that the port can be bound again at once.
-    let _closed = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 64])).await;
-    Ok(())
+    Ok(Call {
+        method,
+        target,
+        head,
+        body,
+    })
 }
 
 fn length(head: &str) -> usize {

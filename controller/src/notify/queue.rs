@@ -195,6 +195,10 @@ impl Queues {
         let Some(lane) = self.lanes.get_mut(provider) else {
             return false;
         };
+        // The others that were on their way when it was found to be down say nothing new.
+        if lane.strikes >= STRIKES && now_ms < lane.held_until {
+            return false;
+        }
         lane.strikes = lane.strikes.saturating_add(1);
         let Some(doublings) = lane.strikes.checked_sub(STRIKES) else {
             return false;
@@ -371,24 +375,34 @@ mod tests {
         assert_eq!(taken(&mut queues, 0).len(), 8);
         let mut down = Vec::new();
         for entry in 0..8 {
-            queues.postpone(&place("p", &entry.to_string()), id(entry), 1_000_000);
+            queues.postpone(&place("p", &entry.to_string()), id(entry), 100_000_000);
             down.push(queues.unanswered("p", 0));
         }
         assert_eq!(down.iter().position(|down| *down), Some(4));
         assert_eq!(down.iter().filter(|down| **down).count(), 1);
-        // The eighth is the fourth of those that doubled the pause.
-        assert_eq!(queues.wake_at(0), Some(8_000));
-        let mut now = 8_000;
-        for (entry, pause) in [(8, 16_000), (9, 32_000), (10, 60_000), (11, 60_000)] {
+        assert_eq!(
+            queues.wake_at(0),
+            Some(1_000),
+            "all of one moment are one finding"
+        );
+        let mut now = 1_000;
+        for (entry, pause) in [(8, 2_000), (9, 4_000), (10, 8_000), (11, 16_000)] {
             assert_eq!(taken(&mut queues, now), [entry]);
-            queues.postpone(&place("p", &entry.to_string()), id(entry), 1_000_000);
+            queues.postpone(&place("p", &entry.to_string()), id(entry), 100_000_000);
             assert!(!queues.unanswered("p", now));
             now += pause;
             assert_eq!(queues.wake_at(now - pause), Some(now));
         }
         assert_eq!(taken(&mut queues, now), [12]);
+        for _ in 0..20 {
+            now += LONGEST_PROBE;
+            queues.unanswered("p", now);
+        }
+        queues.hold("p", 0);
+        assert_eq!(queues.lanes["p"].held_until, now + LONGEST_PROBE);
         queues.finish(&place("p", "12"), id(12));
         assert!(queues.answered("p") && !queues.answered("p"));
+        now += LONGEST_PROBE;
         assert_eq!(taken(&mut queues, now), [13, 14, 15, 16, 17, 18, 19]);
     }
 
