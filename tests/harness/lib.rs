@@ -25,7 +25,6 @@ pub mod binaries;
 pub mod client;
 pub mod cluster;
 pub mod controller;
-pub mod debian;
 pub mod envoy;
 pub mod etcd;
 pub mod events;
