@@ -31,6 +31,7 @@ pub mod control;
 pub mod edge;
 pub mod flux_recv;
 pub mod health;
+mod inbound;
 pub mod kubernetes;
 pub mod manifests;
 pub mod mask;

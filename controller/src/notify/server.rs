@@ -3,7 +3,6 @@
 //! As nc's: any path, any method, no authentication; 202, 400, 413 and 429 with its headers. But
 //! 202 means that the event is kept, and 503 that it could not be, so that the sender tries again.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +11,10 @@ use chrono::DateTime;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::current::CurrentAlerts;
 use super::digest;
@@ -27,12 +25,11 @@ use super::spool::{NewEntry, Spool, SpoolError};
 use super::warn::Warn;
 use crate::api::event::Event;
 use crate::clock;
+use crate::inbound::Inbound;
 use crate::metrics::Metrics;
 
-/// nc's limits: body, header block, its reading, the whole request's reading.
+/// nc's limits: body, the whole request's reading.
 const MAX_BODY: usize = 3 * 1024 * 1024;
-const HEADER_BYTES: usize = 256 * 1024;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once; the next one waits to be accepted.
 const CONNECTIONS: usize = 1_024;
@@ -167,56 +164,15 @@ impl<W: Warn> EventServer<W> {
     }
 
     /// Serves until `stop` turns true, then answers what is in flight.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (server, stop) = (self.clone(), stop.clone());
-                    tokio::spawn(async move {
-                        server.connection(stream, stop).await;
-                        drop(permit);
-                    });
-                }
-                // Out of file descriptors: accepting again at once would spin.
-                Err(error) => {
-                    tracing::error!(%error, "failed to accept a connection for events");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(listener);
-        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-        if timeout(DRAIN, connections.acquire_many(all)).await.is_err() {
-            tracing::error!("stopped with events in flight after {} s", DRAIN.as_secs());
-        }
-    }
-
-    async fn connection(self: Arc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
-        let service = hyper::service::service_fn(|request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_BYTES)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            // What goes wrong on a connection is the client's and is told to it.
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) {
+        let inbound = Inbound {
+            what: "events",
+            connections: CONNECTIONS,
+            drain: DRAIN,
+            title_case: true,
+        };
+        let answer = move |request, _| self.clone().answer(request);
+        inbound.serve(listener, stop, answer).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Reply {

@@ -1,7 +1,6 @@
 //! The hook server, `:9292`: behind Envoy or without it, with the same verdicts.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,20 +15,18 @@ use hook::request::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::RETRY_AFTER;
 use hyper::{Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
+use crate::inbound::Inbound;
 use crate::publish::Compiled;
 use crate::signature::Ring;
 use crate::trigger::annotate::Requester;
 use crate::trigger::deliver::{Deliverer, Outcome};
 
-/// nc's limits: header block, its reading, the whole request's reading.
-const HEADER_BYTES: usize = 256 * 1024;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// nc's limit of the whole request's reading.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once; the next one waits to be accepted.
 const CONNECTIONS: usize = 4_096;
@@ -69,63 +66,18 @@ impl<R: Requester> HookServer<R> {
     }
 
     /// Serves until `stop` turns true, then answers what is in flight.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let (server, stop) = (self.clone(), stop.clone());
-                    tokio::spawn(async move {
-                        server.connection(stream, peer, stop).await;
-                        drop(permit);
-                    });
-                }
-                // Out of file descriptors: accepting again at once would spin.
-                Err(error) => {
-                    tracing::error!(%error, "failed to accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(listener);
-        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-        if tokio::time::timeout(DRAIN, connections.acquire_many(all))
-            .await
-            .is_err()
-        {
-            tracing::error!("stopped with hooks in flight after {} s", DRAIN.as_secs());
-        }
-    }
-
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let service = hyper::service::service_fn(|request| {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) {
+        let inbound = Inbound {
+            what: "hooks",
+            connections: CONNECTIONS,
+            drain: DRAIN,
+            title_case: false,
+        };
+        let answer = move |request, peer: SocketAddr| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, peer.ip()).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            // What goes wrong on a connection is the client's and is told to it.
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+            async move { server.answer(request, peer.ip()).await }
+        };
+        inbound.serve(listener, stop, answer).await;
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>, peer: IpAddr) -> Reply {
