@@ -57,7 +57,7 @@ impl Failure {
     /// Whether nobody answered: the server is down, or the way to it.
     pub(super) fn is_silence(&self) -> bool {
         match self {
-            Self::Transport(error) => !error.is_permanent(),
+            Self::Transport(error) => error.is_silence(),
             Self::Timeout(_) => true,
             Self::Provider(_) | Self::Identity(_) => false,
         }

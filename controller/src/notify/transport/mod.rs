@@ -93,6 +93,12 @@ impl TransportError {
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Refused(_))
     }
+
+    /// Whether nobody answered. A certificate that is not accepted is an answer, or none of the server's business: what mends
+    /// it, a renewed Secret, is noticed by the next attempt of any event, so none is held back for it.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Exchange(_))
+    }
 }
 
 impl From<Refused> for TransportError {
@@ -164,6 +170,27 @@ impl Transport for Sockets {
             Request::Nats(_) | Request::Smtp(_) => Err(TransportError::Config(
                 "a machine is asked over HTTP".to_owned(),
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_does_not_answer_is_silent_and_only_a_change_mends_what_is_permanent() {
+        let text = String::new;
+        for (error, silent, permanent) in [
+            (TransportError::Connect(text()), true, false),
+            (TransportError::Exchange(text()), true, false),
+            (TransportError::Tls(text()), false, false),
+            (TransportError::Certificates(text()), false, false),
+            (TransportError::Config(text()), false, true),
+            (TransportError::Refused(text()), false, true),
+        ] {
+            let got = (error.is_silence(), error.is_permanent());
+            assert_eq!(got, (silent, permanent), "{error:?}");
         }
     }
 }
