@@ -21,8 +21,8 @@ use crate::api::reference::ResourceRef;
 use crate::mask::Mask;
 use crate::objects::Snapshot;
 use crate::provider::{
-    self, AlertId, Context, Exchange, HttpRequest, Mail, NatsAuth, NatsMessage, ProviderType,
-    Reply, Request, Step, Takes, Target,
+    self, AlertId, AmqpAuth, AmqpMessage, Context, Exchange, HttpRequest, Mail, NatsAuth,
+    NatsMessage, ProviderType, Reply, Request, Step, Takes, Target,
 };
 
 /// What stands for a part of an address.
@@ -300,6 +300,7 @@ impl Shown {
     fn request(&self, request: &Request) -> String {
         match request {
             Request::Http(request) => self.http(request),
+            Request::Amqp(message) => self.amqp(message),
             Request::Nats(message) => self.nats(message),
             Request::Smtp(mail) => self.mail(mail),
         }
@@ -360,6 +361,20 @@ impl Shown {
             None => HIDDEN.to_owned(),
         };
         format!("{name}: {value}\n")
+    }
+
+    fn amqp(&self, message: &AmqpMessage) -> String {
+        let login = match &message.auth {
+            AmqpAuth::Policy(name, _) => format!("the policy {}", self.line(name)),
+            AmqpAuth::Token(_) => "a token".to_owned(),
+        };
+        format!(
+            "AMQP {} at {}:{}\nlogin: {login}\n\n{}",
+            self.line(&message.node),
+            self.line(&message.host),
+            message.port,
+            self.lines(&pretty(&message.payload))
+        )
     }
 
     fn nats(&self, message: &NatsMessage) -> String {

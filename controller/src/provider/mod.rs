@@ -129,7 +129,9 @@ pub use self::conversation::{
 };
 pub use self::error::{ProviderError, RetryAfter};
 pub use self::http::{HttpReply, HttpRequest, Method, Success};
-pub use self::request::{Mail, MailSecurity, NatsAuth, NatsMessage, Reply, Request};
+pub use self::request::{
+    AmqpAuth, AmqpMessage, Mail, MailSecurity, NatsAuth, NatsMessage, Reply, Request,
+};
 pub use self::target::{GitHubApp, Target, Tls};
 use crate::annotations::Doc;
 use crate::api::event::Event;

@@ -12,6 +12,8 @@ use super::part::mime;
 pub enum Request {
     /// Over HTTP.
     Http(HttpRequest),
+    /// To a hub of Event Hubs.
+    Amqp(AmqpMessage),
     /// To a NATS server.
     Nats(NatsMessage),
     /// To a mail server.
@@ -22,7 +24,7 @@ impl Request {
     pub(super) fn success(&self) -> Success {
         match self {
             Self::Http(request) => request.success,
-            Self::Nats(_) | Self::Smtp(_) => Success::default(),
+            Self::Amqp(_) | Self::Nats(_) | Self::Smtp(_) => Success::default(),
         }
     }
 }
@@ -30,6 +32,12 @@ impl Request {
 impl From<HttpRequest> for Request {
     fn from(request: HttpRequest) -> Self {
         Self::Http(request)
+    }
+}
+
+impl From<AmqpMessage> for Request {
+    fn from(message: AmqpMessage) -> Self {
+        Self::Amqp(message)
     }
 }
 
@@ -42,6 +50,35 @@ impl From<NatsMessage> for Request {
 impl From<Mail> for Request {
     fn from(mail: Mail) -> Self {
         Self::Smtp(mail)
+    }
+}
+
+/// An event for a node of a server of AMQP 1.0, in TLS: connect, log in, send, wait until it is accepted.
+pub struct AmqpMessage {
+    /// Host name or IP address of the server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Address of the node.
+    pub node: String,
+    /// Who sends.
+    pub auth: AmqpAuth,
+    /// The event, the data section of a message.
+    pub payload: Vec<u8>,
+}
+
+/// How to log in at a server of AMQP.
+pub enum AmqpAuth {
+    /// Name and key of a shared access policy, by SASL PLAIN.
+    Policy(String, SecretString),
+    /// A JWT, by Claims-Based Security.
+    Token(SecretString),
+}
+
+/// Host, port and node may be a secret's.
+impl fmt::Debug for AmqpMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AmqpMessage").finish_non_exhaustive()
     }
 }
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::part::{mime, protobuf};
 use super::{
-    AlertId, Context, Conversation, Exchange, GitHubApp, HttpReply, HttpRequest, Mail, NatsAuth,
-    NatsMessage, ProviderError, ProviderType, Reply, Request, Step, Target, TokenRequest,
-    TokenSource,
+    AlertId, AmqpAuth, AmqpMessage, Context, Conversation, Exchange, GitHubApp, HttpReply,
+    HttpRequest, Mail, NatsAuth, NatsMessage, ProviderError, ProviderType, Reply, Request, Step,
+    Target, TokenRequest, TokenSource,
 };
 use crate::api::event::{Event, ObjectReference, Timestamp};
 
@@ -249,7 +249,7 @@ pub(super) fn drive<T: std::fmt::Debug + Send + 'static>(
                     Request::Http(_) => {
                         Reply::Http(answers.next().unwrap_or_else(|| answer(200, "{}")))
                     }
-                    Request::Nats(_) | Request::Smtp(_) => Reply::Delivered,
+                    Request::Amqp(_) | Request::Nats(_) | Request::Smtp(_) => Reply::Delivered,
                 }
             }
             Step::Token(token) => Reply::Token(fetch(token, sent)?),
@@ -282,6 +282,7 @@ fn fetch(token: TokenRequest, sent: &mut Vec<String>) -> Result<SecretString, Pr
 fn show(request: &Request) -> String {
     match request {
         Request::Http(request) => show_http(request),
+        Request::Amqp(message) => show_amqp(message),
         Request::Nats(message) => show_nats(message),
         Request::Smtp(mail) => show_mail(mail),
     }
@@ -307,6 +308,20 @@ fn show_http(request: &HttpRequest) -> String {
     }
     // What has no width shall be seen.
     without_tokens(&(out + "\n")).replace('\u{200b}', "\\u{200b}")
+}
+
+fn show_amqp(message: &AmqpMessage) -> String {
+    let auth = match &message.auth {
+        AmqpAuth::Policy(name, key) => format!("policy {name}:{}", key.expose_secret()),
+        AmqpAuth::Token(token) => format!("token {}", token.expose_secret()),
+    };
+    format!(
+        "AMQP {} at {}:{}\nauth: {auth}\n\n{}\n\n",
+        message.node,
+        message.host,
+        message.port,
+        pretty(&message.payload)
+    )
 }
 
 fn show_nats(message: &NatsMessage) -> String {

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  dispatch ──► Transport ◄── Sockets ─┬─► http ──► client   reqwest, a client per proxy and certificates
-//!                                      ├─► nats ──► nkey     a connection for each message in flight
+//!                                      ├─► amqp              fe2o3-amqp, a connection for each message in flight
+//!                                      ├─► nats ──► nkey     likewise
 //!                                      └─► smtp              lettre, likewise
 //!  slots: messages in flight for each Provider     wire, tls: sockets and certificates
 //! ```
 
+mod amqp;
 mod client;
 mod http;
 mod idle;
@@ -24,6 +26,7 @@ mod wire;
 use std::fmt;
 use std::future::Future;
 
+use self::amqp::Amqp;
 use self::http::Http;
 use self::nats::Nats;
 use self::slots::Slots;
@@ -123,6 +126,7 @@ pub struct Sockets {
     http: Http,
     /// For the metadata service.
     machine: Http,
+    amqp: Amqp,
     nats: Nats,
     smtp: Smtp,
 }
@@ -139,6 +143,7 @@ impl Sockets {
             machine: Http::new(Reach {
                 allow_metadata_addresses: true,
             }),
+            amqp: Amqp::new(reach),
             nats: Nats::new(reach),
             smtp: Smtp::new(reach),
         }
@@ -150,6 +155,10 @@ impl Transport for Sockets {
         let _slot = self.slots.take(target).await;
         match request {
             Request::Http(request) => self.http.send(&request, target).await.map(Reply::Http),
+            Request::Amqp(message) => {
+                self.amqp.send(&message, target).await?;
+                Ok(Reply::Delivered)
+            }
             Request::Nats(message) => {
                 self.nats.publish(&message, target).await?;
                 Ok(Reply::Delivered)
@@ -167,7 +176,7 @@ impl Transport for Sockets {
                 let nobody = Target::default();
                 self.machine.send(&request, &nobody).await.map(Reply::Http)
             }
-            Request::Nats(_) | Request::Smtp(_) => Err(TransportError::Config(
+            Request::Amqp(_) | Request::Nats(_) | Request::Smtp(_) => Err(TransportError::Config(
                 "a machine is asked over HTTP".to_owned(),
             )),
         }
