@@ -7,6 +7,8 @@
 
 #[path = "deploy/base.rs"]
 mod base;
+#[path = "deploy/certificates.rs"]
+mod certificates;
 #[path = "deploy/monitoring.rs"]
 mod monitoring;
 #[path = "deploy/policies.rs"]
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let trials = Trials::started_by(try_start);
     let trials = base::trials(trials);
     let trials = monitoring::trials(trials);
+    let trials = certificates::trials(trials);
     policies::trials(trials).run()
 }
 
