@@ -9,6 +9,8 @@
 mod base;
 #[path = "deploy/certificates.rs"]
 mod certificates;
+#[path = "deploy/image.rs"]
+mod image;
 #[path = "deploy/monitoring.rs"]
 mod monitoring;
 #[path = "deploy/policies.rs"]
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let trials = base::trials(trials);
     let trials = monitoring::trials(trials);
     let trials = certificates::trials(trials);
+    let trials = image::trials(trials);
     policies::trials(trials).run()
 }
 
