@@ -9,6 +9,8 @@
 mod base;
 #[path = "deploy/certificates.rs"]
 mod certificates;
+#[path = "deploy/chart.rs"]
+mod chart;
 #[path = "deploy/image.rs"]
 mod image;
 #[path = "deploy/monitoring.rs"]
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let trials = base::trials(trials);
     let trials = monitoring::trials(trials);
     let trials = certificates::trials(trials);
+    let trials = chart::trials(trials);
     let trials = image::trials(trials);
     policies::trials(trials).run()
 }
