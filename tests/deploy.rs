@@ -13,6 +13,8 @@ mod certificates;
 mod chart;
 #[path = "deploy/image.rs"]
 mod image;
+#[path = "deploy/install.rs"]
+mod install;
 #[path = "deploy/monitoring.rs"]
 mod monitoring;
 #[path = "deploy/policies.rs"]
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let trials = certificates::trials(trials);
     let trials = chart::trials(trials);
     let trials = image::trials(trials);
+    let trials = install::trials(trials);
     policies::trials(trials).run()
 }
 
