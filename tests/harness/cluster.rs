@@ -121,6 +121,21 @@ impl Cluster {
         name
     }
 
+    /// Applies custom resource definitions, and waits until their objects can be listed.
+    ///
+    /// # Errors
+    ///
+    /// When one is refused, or is not served in time.
+    pub fn define(&self, definitions: &[Value]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let admin = self.admin();
+        for definition in definitions {
+            admin.try_apply(definition)?;
+        }
+        definitions
+            .iter()
+            .try_for_each(|definition| await_served(&admin, definition))
+    }
+
     /// Writes a kubeconfig for the controller, with the rights of `envoy/controller/rbac.yaml`, and says where.
     ///
     /// # Panics

@@ -102,49 +102,16 @@ impl Program {
 
     /// A Go that can build it, if need be with a newer toolchain that it fetches.
     fn go(&self) -> Result<PathBuf, Error> {
-        let archive = Some(PathBuf::from(GO_ARCHIVE)).filter(|path| path.is_file());
-        let cure = format!(
-            "install Go {}.{} or newer (Debian: golang-go), or set {} to the path of one that is built",
-            GO.0, GO.1, self.variable
+        let otherwise = format!(
+            ", or set {} to the path of one that is built",
+            self.variable
         );
-        let Some(go) = on_path("go").or(archive) else {
-            return Err(Error::Missing {
-                what: format!("Go, which builds {},", self.name),
-                cure,
-            });
-        };
-        let mut version = Command::new(&go);
-        version
-            .current_dir(workspace())
-            .env("GOTOOLCHAIN", "local")
-            .args(["env", "GOVERSION"]);
-        let version = captured(&mut version)?;
-        if release(&version).is_some_and(|release| release >= GO) {
-            return Ok(go);
-        }
-        Err(Error::Missing {
-            what: format!(
-                "a Go newer than {:?}, which builds {},",
-                version.trim(),
-                self.name
-            ),
-            cure,
-        })
+        go(&format!("builds {}", self.name), &otherwise)
     }
 
     /// Copies the program's module to where it may be written to, and adds the file; the copy.
     fn copy(&self, go: &Path, module: &Path, version: &str, file: &str) -> Result<PathBuf, Error> {
-        let wanted = format!("{}@{version}", self.module);
-        let mut download = Command::new(go);
-        download
-            .current_dir(module)
-            .args(["mod", "download", "-json", &wanted])
-            .env("GOWORK", "off");
-        let downloaded: Value = serde_json::from_str(&captured(&mut download)?).unwrap_or_default();
-        let from = downloaded["Dir"].as_str().ok_or_else(|| Error::Missing {
-            what: format!("the folder of {wanted}"),
-            cure: format!("see what `{}` says", line(&download)),
-        })?;
+        let from = download(go, module, self.module, version)?;
         let to = tools_dir()?.join(format!("{}.src", self.name));
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -153,7 +120,7 @@ impl Program {
         if to.exists() {
             fs::remove_dir_all(&to).map_err(io(&to))?;
         }
-        copy_tree(Path::new(from), &to).map_err(io(&to))?;
+        copy_tree(&from, &to).map_err(io(&to))?;
         let file = to.join(file);
         let folder = file.parent().unwrap_or(&to);
         fs::create_dir_all(folder)
@@ -220,6 +187,62 @@ impl Program {
             LOG_LINES,
         )))
     }
+}
+
+/// A Go that does this, if need be with a newer toolchain that it fetches.
+fn go(does: &str, otherwise: &str) -> Result<PathBuf, Error> {
+    let archive = Some(PathBuf::from(GO_ARCHIVE)).filter(|path| path.is_file());
+    let cure = format!(
+        "install Go {}.{} or newer (Debian: golang-go){otherwise}",
+        GO.0, GO.1
+    );
+    let Some(go) = on_path("go").or(archive) else {
+        return Err(Error::Missing {
+            what: format!("Go, which {does},"),
+            cure,
+        });
+    };
+    let mut version = Command::new(&go);
+    version
+        .current_dir(workspace())
+        .env("GOTOOLCHAIN", "local")
+        .args(["env", "GOVERSION"]);
+    let version = captured(&mut version)?;
+    if release(&version).is_some_and(|release| release >= GO) {
+        return Ok(go);
+    }
+    Err(Error::Missing {
+        what: format!("a Go newer than {:?}, which {does},", version.trim()),
+        cure,
+    })
+}
+
+/// The folder of a module, in the version that the go.mod in `folder` requires.
+pub(crate) fn downloaded(folder: &Path, module: &str) -> Result<PathBuf, Error> {
+    let go = go(&format!("fetches {module}"), "")?;
+    let file = folder.join("go.mod");
+    let go_mod = read(&file)?;
+    let version = required(&go_mod, module).ok_or_else(|| Error::Missing {
+        what: format!("{module} in {}", file.display()),
+        cure: "restore the file".to_owned(),
+    })?;
+    download(&go, folder, module, version)
+}
+
+/// The folder of a module, which is fetched if need be.
+fn download(go: &Path, folder: &Path, module: &str, version: &str) -> Result<PathBuf, Error> {
+    let wanted = format!("{module}@{version}");
+    let mut download = Command::new(go);
+    download
+        .current_dir(folder)
+        .args(["mod", "download", "-json", &wanted])
+        .env("GOWORK", "off");
+    let downloaded: Value = serde_json::from_str(&captured(&mut download)?).unwrap_or_default();
+    let dir = downloaded["Dir"].as_str().ok_or_else(|| Error::Missing {
+        what: format!("the folder of {wanted}"),
+        cure: format!("see what `{}` says", line(&download)),
+    })?;
+    Ok(PathBuf::from(dir))
 }
 
 /// Files of a module are read-only where Go keeps them; their copies are not.

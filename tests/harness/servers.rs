@@ -69,6 +69,16 @@ const OTEL_COLLECTOR: Program = Program {
     embeds: None,
 };
 
+const HELM: Program = Program {
+    name: "helm",
+    folder: "helm",
+    variable: "HELM",
+    package: "helm.sh/helm/v3/cmd/helm",
+    module: "helm.sh/helm/v3",
+    version_variable: None,
+    embeds: None,
+};
+
 const NATS: Program = Program {
     name: "nats",
     folder: "nats",
@@ -125,6 +135,15 @@ pub fn flux() -> Result<PathBuf, Error> {
     FLUX.find()
 }
 
+/// Helm: the variable `HELM`, or one in `target/tools`, or a build of the module in `tests/servers/helm`.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn helm() -> Result<PathBuf, Error> {
+    HELM.find()
+}
+
 /// Alertmanager: the variable `ALERTMANAGER`, or one in `target/tools`, or a build of the module in
 /// `tests/servers/alertmanager`.
 ///
@@ -155,6 +174,7 @@ mod tests {
             ALERTMANAGER,
             ETCD,
             FLUX,
+            HELM,
             KUBE_APISERVER,
             KUBECTL,
             NATS,

@@ -269,6 +269,8 @@ fn leads_to(cluster: &Cluster, replicas: u32, app: &str) {
     }
     let policy = admin.get(POLICY).body;
     assert_eq!(policy["spec"]["podSelector"]["matchLabels"], labels);
+    let everybody = json!([{"from": [{"namespaceSelector": {}}]}]);
+    assert_eq!(policy["spec"]["ingress"] == everybody, replicas == 1);
 }
 
 /// Where neither runs.
