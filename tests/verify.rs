@@ -18,13 +18,13 @@ Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
   parts    get what the tests run: the wasm target, the filter, the controller, the Envoys; with Go etcd, kube-apiserver, kubectl,
-           flux, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse
+           flux, Contour, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
 
 Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE, KUBE_APISERVER=FILE, KUBECTL=FILE, FLUX=FILE,
-NATS_SERVER=FILE, ALERTMANAGER=FILE and OTEL_COLLECTOR=FILE take those from elsewhere.
+CONTOUR=FILE, NATS_SERVER=FILE, ALERTMANAGER=FILE and OTEL_COLLECTOR=FILE take those from elsewhere.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
 /// A step: its name, what it is, and what it does.
@@ -116,6 +116,8 @@ fn parts() -> Result<(), String> {
     servers::kube_apiserver().map_err(words)?;
     servers::kubectl().map_err(words)?;
     servers::flux().map_err(words)?;
+    servers::contour().map_err(words)?;
+    servers::contour_examples().map_err(words)?;
     servers::nats().map_err(words)?;
     servers::alertmanager().map_err(words)?;
     servers::otel_collector().map_err(words)?;

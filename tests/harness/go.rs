@@ -54,13 +54,10 @@ impl Program {
         if let Some(path) = from_environment(self.variable)? {
             return Ok(path);
         }
-        let module = workspace().join("tests/servers").join(self.folder);
+        let module = self.pinned();
         let go_mod = read(&module.join("go.mod"))?;
         let go_sum = read(&module.join("go.sum"))?;
-        let version = required(&go_mod, self.module).ok_or_else(|| Error::Missing {
-            what: format!("{} in tests/servers/{}/go.mod", self.module, self.folder),
-            cure: "restore the file".to_owned(),
-        })?;
+        let version = self.version(&go_mod)?;
         let flags = self.linker_flags(version);
         // Most have no code of their own.
         let main = fs::read_to_string(module.join("main.go")).unwrap_or_default();
@@ -132,8 +129,28 @@ impl Program {
         })
     }
 
-    /// Copies the program's module to where it may be written to, and adds the file; the copy.
-    fn copy(&self, go: &Path, module: &Path, version: &str, file: &str) -> Result<PathBuf, Error> {
+    /// Where Go keeps its module; fetches it if need be. Nothing there may be written to.
+    pub(crate) fn sources(&self) -> Result<PathBuf, Error> {
+        let module = self.pinned();
+        let go_mod = read(&module.join("go.mod"))?;
+        let version = self.version(&go_mod)?;
+        self.downloaded(&self.go()?, &module, version)
+    }
+
+    /// The folder whose go.mod pins it.
+    fn pinned(&self) -> PathBuf {
+        workspace().join("tests/servers").join(self.folder)
+    }
+
+    /// The version that this go.mod pins.
+    fn version<'a>(&self, go_mod: &'a str) -> Result<&'a str, Error> {
+        required(go_mod, self.module).ok_or_else(|| Error::Missing {
+            what: format!("{} in tests/servers/{}/go.mod", self.module, self.folder),
+            cure: "restore the file".to_owned(),
+        })
+    }
+
+    fn downloaded(&self, go: &Path, module: &Path, version: &str) -> Result<PathBuf, Error> {
         let wanted = format!("{}@{version}", self.module);
         let mut download = Command::new(go);
         download
@@ -141,10 +158,16 @@ impl Program {
             .args(["mod", "download", "-json", &wanted])
             .env("GOWORK", "off");
         let downloaded: Value = serde_json::from_str(&captured(&mut download)?).unwrap_or_default();
-        let from = downloaded["Dir"].as_str().ok_or_else(|| Error::Missing {
+        let folder = downloaded["Dir"].as_str().map(PathBuf::from);
+        folder.ok_or_else(|| Error::Missing {
             what: format!("the folder of {wanted}"),
             cure: format!("see what `{}` says", line(&download)),
-        })?;
+        })
+    }
+
+    /// Copies the program's module to where it may be written to, and adds the file; the copy.
+    fn copy(&self, go: &Path, module: &Path, version: &str, file: &str) -> Result<PathBuf, Error> {
+        let from = self.downloaded(go, module, version)?;
         let to = tools_dir()?.join(format!("{}.src", self.name));
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -153,7 +176,7 @@ impl Program {
         if to.exists() {
             fs::remove_dir_all(&to).map_err(io(&to))?;
         }
-        copy_tree(Path::new(from), &to).map_err(io(&to))?;
+        copy_tree(&from, &to).map_err(io(&to))?;
         let file = to.join(file);
         let folder = file.parent().unwrap_or(&to);
         fs::create_dir_all(folder)
@@ -285,8 +308,7 @@ fn release(version: &str) -> Option<(u32, u32)> {
 impl Program {
     /// Its go.mod names it, and pins it.
     pub(crate) fn check(&self) {
-        let folder = workspace().join("tests/servers").join(self.folder);
-        let go_mod = read(&folder.join("go.mod")).unwrap();
+        let go_mod = read(&self.pinned().join("go.mod")).unwrap();
         let version = required(&go_mod, self.module).unwrap_or_default();
         assert!(version.starts_with('v'), "{}: {version:?}", self.name);
         if self.package == "." {
