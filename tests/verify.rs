@@ -18,14 +18,14 @@ Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
   parts    get what the tests run: the wasm target, the filter, the controller, the Envoys; with Go etcd, kube-apiserver, kubectl,
-           flux, Helm, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse;
+           flux, Helm, Contour, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse;
            from Debian's packages promtool
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
 
 Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE, KUBE_APISERVER=FILE, KUBECTL=FILE, FLUX=FILE, HELM=FILE,
-NATS_SERVER=FILE, ALERTMANAGER=FILE, OTEL_COLLECTOR=FILE and PROMTOOL=FILE take those from elsewhere. Where promtool is not on the
+CONTOUR=FILE, NATS_SERVER=FILE, ALERTMANAGER=FILE, OTEL_COLLECTOR=FILE and PROMTOOL=FILE take those from elsewhere. Where promtool is not on the
 PATH, apt-get and dpkg-deb take it from Debian; nothing is installed, and nobody has to be root.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
@@ -119,6 +119,8 @@ fn parts() -> Result<(), String> {
     servers::kubectl().map_err(words)?;
     servers::flux().map_err(words)?;
     servers::helm().map_err(words)?;
+    servers::contour().map_err(words)?;
+    servers::contour_examples().map_err(words)?;
     servers::nats().map_err(words)?;
     servers::alertmanager().map_err(words)?;
     servers::otel_collector().map_err(words)?;

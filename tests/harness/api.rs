@@ -292,8 +292,9 @@ pub fn path_of(object: &Value) -> String {
 pub fn plural(kind: &str) -> String {
     let kind = kind.to_lowercase();
     match kind.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None => format!("{kind}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if kind.ends_with('s') => format!("{kind}es"),
+        _ => format!("{kind}s"),
     }
 }
 
@@ -338,6 +339,27 @@ mod tests {
                 "/api/v1/namespaces/apps",
                 "/api/v1/namespaces/apps/secrets/token",
                 "/apis/source.toolkit.fluxcd.io/v1/namespaces/apps/gitrepositories/app",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_plural_of_a_kind_is_the_one_that_its_definition_has() {
+        assert_eq!(
+            [
+                "HTTPProxy",
+                "Ingress",
+                "Gateway",
+                "GatewayClass",
+                "HTTPRoute"
+            ]
+            .map(plural),
+            [
+                "httpproxies",
+                "ingresses",
+                "gateways",
+                "gatewayclasses",
+                "httproutes"
             ]
         );
     }

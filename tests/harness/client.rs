@@ -91,11 +91,12 @@ pub struct Client {
     address: SocketAddr,
     source: Option<IpAddr>,
     tls: Option<Tls>,
+    server: String,
     timeout: Duration,
 }
 
 impl Client {
-    /// Over TLS, trusting the throw-away CA; the server is `localhost`.
+    /// Over TLS, trusting the throw-away CA; the server is `localhost`, if [`Client::server`] names no other.
     #[must_use]
     pub fn tls(address: SocketAddr, tls: &Tls) -> Self {
         Self {
@@ -111,8 +112,16 @@ impl Client {
             address,
             source: None,
             tls: None,
+            server: "localhost".to_owned(),
             timeout: TIMEOUT,
         }
+    }
+
+    /// Another name that the server has to prove by its certificate, and that it is told before (SNI).
+    #[must_use]
+    pub fn server(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.server);
+        self
     }
 
     /// Another deadline for each exchange.
@@ -290,7 +299,7 @@ impl Client {
             Version::Http1 => b"http/1.1",
             Version::Http2 => b"h2",
         };
-        let name = rustls::pki_types::ServerName::try_from("localhost")
+        let name = rustls::pki_types::ServerName::try_from(self.server.clone())
             .map_err(|error| Error::Protocol(error.to_string()))?;
         let stream = tokio_rustls::TlsConnector::from(tls.client_config(alpn))
             .connect(name, tcp)

@@ -81,13 +81,16 @@ impl Cluster {
         let controller = server.client(&token);
         // Its rights hold a moment after they are given.
         await_served(&controller, &definitions[0])?;
-        Ok(Self {
+        let cluster = Self {
             controller,
             server,
             etcd,
             namespaces: AtomicUsize::new(0),
             dir,
-        })
+        };
+        // Once: who reads it never finds it half written by another who starts.
+        fs::write(cluster.kubeconfig(), cluster.kubeconfig_of(&token))?;
+        Ok(cluster)
     }
 
     /// A client that may do everything.
@@ -121,32 +124,26 @@ impl Cluster {
         name
     }
 
-    /// Applies custom resource definitions, and waits until their objects can be listed.
+    /// Where the controller's kubeconfig is, with the rights of `envoy/controller/rbac.yaml`.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig.json")
+    }
+
+    /// Applies definitions of other projects, and waits until their objects can be listed.
     ///
     /// # Errors
     ///
-    /// When one is refused, or is not served in time.
+    /// When one is refused or not served in time.
     pub fn define(&self, definitions: &[Value]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let admin = self.admin();
         for definition in definitions {
             admin.try_apply(definition)?;
         }
-        definitions
-            .iter()
-            .try_for_each(|definition| await_served(&admin, definition))
-    }
-
-    /// Writes a kubeconfig for the controller, with the rights of `envoy/controller/rbac.yaml`, and says where.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be written.
-    #[must_use]
-    pub fn kubeconfig(&self) -> PathBuf {
-        let path = self.dir.path().join("kubeconfig.json");
-        fs::write(&path, self.kubeconfig_of(self.controller.token()))
-            .expect("a kubeconfig can be written");
-        path
+        for definition in definitions {
+            await_served(&admin, definition)?;
+        }
+        Ok(())
     }
 
     /// The same, by way of a tunnel.
@@ -244,7 +241,12 @@ pub fn shipped(path: &str) -> Result<Vec<Value>, Box<dyn Error + Send + Sync>> {
     documents(&fs::read_to_string(binaries::workspace().join(path))?)
 }
 
-fn documents(text: &str) -> Result<Vec<Value>, Box<dyn Error + Send + Sync>> {
+/// The objects of a manifest.
+///
+/// # Errors
+///
+/// When it is no YAML.
+pub fn documents(text: &str) -> Result<Vec<Value>, Box<dyn Error + Send + Sync>> {
     Ok(serde_saphyr::from_multiple(text)?)
 }
 
@@ -252,11 +254,14 @@ fn documents(text: &str) -> Result<Vec<Value>, Box<dyn Error + Send + Sync>> {
 fn await_served(admin: &Api, definition: &Value) -> Result<(), Box<dyn Error + Send + Sync>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let spec = &definition["spec"];
-    let api_version = format!(
-        "{}/{}",
-        text(&spec["group"]),
-        text(&spec["versions"][0]["name"])
-    );
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let Some(version) = versions
+        .into_iter()
+        .find(|version| version["served"] == true)
+    else {
+        return Err(format!("{} is served in no version", definition["metadata"]["name"]).into());
+    };
+    let api_version = format!("{}/{}", text(&spec["group"]), text(&version["name"]));
     let target = collection(&api_version, &text(&spec["names"]["kind"]), None);
     let list = || (admin.get(&target).status == 200).then_some(());
     wait::until(&format!("GET {target}"), PATIENCE, list)?;

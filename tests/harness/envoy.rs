@@ -90,6 +90,11 @@ impl Envoy {
         })
     }
 
+    /// One that another part of the harness started, and whose admin port is there.
+    pub(crate) fn started(process: Process, admin: SocketAddr) -> Self {
+        Self { process, admin }
+    }
+
     /// Where its admin port is.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {

@@ -54,13 +54,10 @@ impl Program {
         if let Some(path) = from_environment(self.variable)? {
             return Ok(path);
         }
-        let module = workspace().join("tests/servers").join(self.folder);
+        let module = self.pinned();
         let go_mod = read(&module.join("go.mod"))?;
         let go_sum = read(&module.join("go.sum"))?;
-        let version = required(&go_mod, self.module).ok_or_else(|| Error::Missing {
-            what: format!("{} in tests/servers/{}/go.mod", self.module, self.folder),
-            cure: "restore the file".to_owned(),
-        })?;
+        let version = self.version(&go_mod)?;
         let flags = self.linker_flags(version);
         // Most have no code of their own.
         let main = fs::read_to_string(module.join("main.go")).unwrap_or_default();
@@ -107,6 +104,26 @@ impl Program {
             self.variable
         );
         go(&format!("builds {}", self.name), &otherwise)
+    }
+
+    /// Where Go keeps its module; fetches it if need be. Nothing there may be written to.
+    pub(crate) fn sources(&self) -> Result<PathBuf, Error> {
+        let module = self.pinned();
+        let go_mod = read(&module.join("go.mod"))?;
+        download(&self.go()?, &module, self.module, self.version(&go_mod)?)
+    }
+
+    /// The folder whose go.mod pins it.
+    fn pinned(&self) -> PathBuf {
+        workspace().join("tests/servers").join(self.folder)
+    }
+
+    /// The version that this go.mod pins.
+    fn version<'a>(&self, go_mod: &'a str) -> Result<&'a str, Error> {
+        required(go_mod, self.module).ok_or_else(|| Error::Missing {
+            what: format!("{} in tests/servers/{}/go.mod", self.module, self.folder),
+            cure: "restore the file".to_owned(),
+        })
     }
 
     /// Copies the program's module to where it may be written to, and adds the file; the copy.
@@ -308,8 +325,7 @@ fn release(version: &str) -> Option<(u32, u32)> {
 impl Program {
     /// Its go.mod names it, and pins it.
     pub(crate) fn check(&self) {
-        let folder = workspace().join("tests/servers").join(self.folder);
-        let go_mod = read(&folder.join("go.mod")).unwrap();
+        let go_mod = read(&self.pinned().join("go.mod")).unwrap();
         let version = required(&go_mod, self.module).unwrap_or_default();
         assert!(version.starts_with('v'), "{}: {version:?}", self.name);
         if self.package == "." {

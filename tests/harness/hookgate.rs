@@ -58,10 +58,30 @@ impl Hookgate {
         name: &str,
         flags: &[&str],
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let addresses = Addresses::reserve();
-        let command = command(binary, cluster, name, addresses, flags)?;
+        let (addresses, filter) = (Addresses::reserve(), binaries::filter_wasm()?);
+        let command = command(binary, &filter, cluster, name, addresses, flags);
         let process = Process::start(command, name, cluster.dir(), || is_ready(addresses))?;
         Ok(Self { process, addresses })
+    }
+
+    /// Starts it where others look for it, with this filter, and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be built or does not become ready.
+    #[must_use]
+    pub fn start_at(
+        addresses: Addresses,
+        filter: &Path,
+        cluster: &Cluster,
+        name: &str,
+        flags: &[&str],
+    ) -> Self {
+        let binary = binaries::hookgate().unwrap_or_else(|error| panic!("{error}"));
+        let command = command(&binary, filter, cluster, name, addresses, flags);
+        let started = Process::start(command, name, cluster.dir(), || is_ready(addresses));
+        let process = started.unwrap_or_else(|error| panic!("{error}"));
+        Self { process, addresses }
     }
 
     /// Starts it and does not wait.
@@ -73,8 +93,8 @@ impl Hookgate {
     pub fn spawn(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
         let addresses = Addresses::reserve();
         let binary = binaries::hookgate().expect("hookgate can be built");
-        let command = command(&binary, cluster, name, addresses, flags);
-        let command = command.expect("the filter can be built");
+        let filter = binaries::filter_wasm().expect("the filter can be built");
+        let command = command(&binary, &filter, cluster, name, addresses, flags);
         let process = Process::spawn(command, name, cluster.dir()).expect("hookgate starts");
         Self { process, addresses }
     }
@@ -148,11 +168,12 @@ fn is_ready(addresses: Addresses) -> bool {
 
 fn command(
     binary: &Path,
+    filter: &Path,
     cluster: &Cluster,
     name: &str,
     addresses: Addresses,
     flags: &[&str],
-) -> Result<Command, binaries::Error> {
+) -> Command {
     let Addresses {
         receiver,
         events,
@@ -165,7 +186,7 @@ fn command(
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .arg("--filter")
-        .arg(binaries::filter_wasm()?)
+        .arg(filter)
         .args(["--receiverAddr", &receiver.to_string()])
         .args(["--events-addr", &events.to_string()])
         .args(["--xds-addr", &xds.to_string()])
@@ -175,7 +196,7 @@ fn command(
         .arg(socket(cluster.dir(), name))
         .args(["--log-encoding=json", "--shutdown-delay=0s"])
         .args(flags);
-    Ok(command)
+    command
 }
 
 /// Where its control socket is.

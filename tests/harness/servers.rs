@@ -58,6 +58,16 @@ const ALERTMANAGER: Program = Program {
     embeds: None,
 };
 
+const CONTOUR: Program = Program {
+    name: "contour",
+    folder: "contour",
+    variable: "CONTOUR",
+    package: "github.com/projectcontour/contour/cmd/contour",
+    module: "github.com/projectcontour/contour",
+    version_variable: None,
+    embeds: None,
+};
+
 const OTEL_COLLECTOR: Program = Program {
     name: "otel-collector",
     folder: "otel-collector",
@@ -144,6 +154,25 @@ pub fn helm() -> Result<PathBuf, Error> {
     HELM.find()
 }
 
+/// Contour: the variable `CONTOUR`, or one in `target/tools`, or a build of the module in `tests/servers/contour`, which takes
+/// minutes.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn contour() -> Result<PathBuf, Error> {
+    CONTOUR.find()
+}
+
+/// `examples/` of Contour's module: the manifests that it is installed by, and those of the Gateway API.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the module cannot be fetched.
+pub fn contour_examples() -> Result<PathBuf, Error> {
+    Ok(CONTOUR.sources()?.join("examples"))
+}
+
 /// Alertmanager: the variable `ALERTMANAGER`, or one in `target/tools`, or a build of the module in
 /// `tests/servers/alertmanager`.
 ///
@@ -172,6 +201,7 @@ mod tests {
     fn every_program_is_required_by_its_module() {
         for program in [
             ALERTMANAGER,
+            CONTOUR,
             ETCD,
             FLUX,
             HELM,

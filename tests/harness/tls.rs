@@ -1,4 +1,4 @@
-//! A throw-away certificate authority, the certificate of `localhost` that Envoy and the controller show to clients, and
+//! A throw-away certificate authority, the certificate (of `localhost`, if nobody says otherwise) that Envoy and the controller show to clients, and
 //! the one that Envoy shows to the controller.
 
 use std::fs;
@@ -30,6 +30,16 @@ impl Tls {
     /// When the files cannot be written.
     #[must_use]
     pub fn create(dir: &Path) -> Self {
+        Self::create_for(dir, &["localhost", "127.0.0.1", "::1"])
+    }
+
+    /// The same for these names and addresses.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written, or a name is none.
+    #[must_use]
+    pub fn create_for(dir: &Path, names: &[&str]) -> Self {
         let ca_key = KeyPair::generate().expect("a key can be generated");
         let mut ca =
             CertificateParams::new(Vec::<String>::new()).expect("no names are valid names");
@@ -42,10 +52,10 @@ impl Tls {
         let issuer = Issuer::new(ca, ca_key);
         let leaf = |usage| {
             let key = KeyPair::generate().expect("a key can be generated");
-            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-            let mut leaf = CertificateParams::new(names).expect("the names are valid");
-            leaf.distinguished_name
-                .push(DnType::CommonName, "localhost");
+            let all: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let mut leaf = CertificateParams::new(all).expect("the names are valid");
+            let name = names.first().copied().unwrap_or_default();
+            leaf.distinguished_name.push(DnType::CommonName, name);
             leaf.extended_key_usages = vec![usage];
             let cert = leaf
                 .signed_by(&key, &issuer)
@@ -80,7 +90,7 @@ impl Tls {
         &self.ca_file
     }
 
-    /// The certificate of localhost.
+    /// The server's certificate.
     #[must_use]
     pub fn cert_file(&self) -> &Path {
         &self.cert_file

@@ -53,6 +53,11 @@ enum EdgeCommand {
         after_help = "Examples:\n  hookgate edge overlay --xds-ca ca.crt --format kustomize --output hookgate-edge\n  hookgate edge overlay --xds-ca ca.crt --format helm > values.yaml\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
     )]
     Overlay(Box<edge::OverlayArgs>),
+    /// Print an Envoy of our own behind Contour: Deployment, Services, policies, and the patches that lead hooks there
+    #[command(
+        after_help = "Examples:\n  hookgate edge gate --xds-secret hookgate-xds-client --format kustomize --output hookgate-gate\n  hookgate edge gate --xds-secret hookgate-xds-client | kubectl apply --server-side -f -\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
+    )]
+    Gate(Box<edge::GateArgs>),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -80,6 +85,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Alerts(args) => alerts::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(*args, &mut std::io::stdout()).map_err(Into::into)
+        }
+        Command::Edge(EdgeCommand::Gate(args)) => {
+            edge::gate(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
         }
         Command::Edge(EdgeCommand::Overlay(args)) => {
             edge::overlay(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)

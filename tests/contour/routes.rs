@@ -1,0 +1,127 @@
+//! The three kinds of route that Contour knows lead through the gate, with every Envoy that is supported.
+
+use e2e::binaries::{ENVOY, OLDER_ENVOYS};
+use e2e::client::Client;
+use e2e::cluster::NAMESPACE;
+use e2e::trials::Trials;
+use e2e::wait::{self, PATIENCE};
+use e2e::{Contour, contour};
+use serde_json::{Value, json};
+
+use crate::overlay::PLACEHOLDER;
+use crate::site::{Plan, Site};
+use crate::stand::Stand;
+
+pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
+    for version in [ENVOY].into_iter().chain(OLDER_ENVOYS) {
+        trials = trials
+            .shared(
+                format!("hooks_by_an_http_proxy_are_verified_in_contours_envoy_{version}"),
+                move |stand| http_proxy(stand, version),
+            )
+            .shared(
+                format!("hooks_by_an_ingress_are_verified_in_contours_envoy_{version}"),
+                move |stand| ingress(stand, version),
+            );
+    }
+    trials.shared(
+        "hooks_by_an_http_route_are_verified_in_contours_envoy",
+        http_route,
+    )
+}
+
+fn plan(version: &'static str) -> Plan {
+    Plan {
+        envoy: version,
+        ..Plan::default()
+    }
+}
+
+/// A version as a part of a name.
+fn dashed(kind: &str, version: &str) -> String {
+    format!("{kind}-{}", version.replace('.', "-"))
+}
+
+fn http_proxy(stand: &Stand, version: &'static str) {
+    let site = Site::start(stand, &dashed("proxy", version), &plan(version));
+    site.is_open(&stand.hookgate, "hookgate");
+}
+
+fn ingress(stand: &Stand, version: &'static str) {
+    let site = Site::without_routes(stand, &dashed("ingress", version), &plan(version));
+    site.apply_route(&json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": site.receiver.name, "namespace": NAMESPACE},
+        "spec": {
+            "ingressClassName": "contour",
+            "tls": [{"hosts": [site.host], "secretName": site.secret()}],
+            "rules": [{"host": site.host, "http": {"paths": [{
+                "path": "/hook/", "pathType": "Prefix",
+                "backend": {"service": {"name": PLACEHOLDER, "port": {"number": 80}}},
+            }]}}],
+        },
+    }));
+    site.is_open(&stand.hookgate, "hookgate");
+
+    // Contour serves an Ingress over plain HTTP as well, and a hook must not come in by it.
+    let before = site.requested_at();
+    let answer = Client::plain(site.plain()).send(site.genuine());
+    assert_eq!(answer.expect("Envoy answers").status, 403);
+    let claimed = site.genuine().header("x-forwarded-proto", "https");
+    let answer = Client::plain(site.plain()).send(claimed);
+    assert_eq!(answer.expect("Envoy answers").status, 403);
+    assert_eq!(site.requested_at(), before);
+}
+
+/// The class of Contour's example, and a Gateway with these ports of HTTP, which HTTPProxies need, and HTTPS.
+fn gateway(stand: &Stand, http: u16, https: u16) -> Value {
+    for object in contour::example("gateway/01-gatewayclass.yaml").expect("Contour's example") {
+        stand.cluster.admin().apply(&object);
+    }
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "contour", "namespace": NAMESPACE},
+        "spec": {"gatewayClassName": "example", "listeners": [
+            {"name": "http", "protocol": "HTTP", "port": http},
+            {
+                "name": "https", "protocol": "HTTPS", "port": https,
+                "tls": {"certificateRefs": [{"name": "route-tls"}]},
+            },
+        ]},
+    })
+}
+
+fn http_route(stand: &Stand) {
+    let contour =
+        Contour::start_with_gateway(&stand.cluster, |http, https| gateway(stand, http, https));
+    let site = Site::behind(contour, stand, "route", &Plan::default());
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "route", "namespace": NAMESPACE},
+        "spec": {
+            "parentRefs": [{"name": "contour", "sectionName": "https"}],
+            "hostnames": [site.host],
+            "rules": [{
+                "matches": [{"path": {"type": "PathPrefix", "value": "/hook/"}}],
+                "backendRefs": [{"name": PLACEHOLDER, "port": 80}],
+            }],
+        },
+    });
+    site.apply_route(&route);
+    let held = || {
+        let api = "gateway.networking.k8s.io/v1";
+        stand
+            .cluster
+            .admin()
+            .object(api, "HTTPRoute", NAMESPACE, "route")
+    };
+    let accepted = || {
+        let conditions = held()["status"]["parents"][0]["conditions"].clone();
+        let mut all = conditions.as_array().into_iter().flatten();
+        let accepted = all.any(|held| held["type"] == "Accepted" && held["status"] == "True");
+        accepted.then_some(())
+    };
+    wait::until("the HTTPRoute is accepted", PATIENCE, accepted)
+        .unwrap_or_else(|error| panic!("{error}: {}", held()["status"]));
+    site.is_open(&stand.hookgate, "hookgate");
+}
