@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::chain::{STATS_CONFIG, clusters, http_connection_manager, overload_manager};
-use super::input::{ClientAddress, DnsName, Edge, EdgeError, HostPort, XdsClientTls};
+use super::error::EdgeError;
+use super::host::{DnsName, HostPort};
+use super::input::{Authority, Chain, ClientAddress, Identity, StandAlone, XdsClientTls};
+use super::limits::{BoundArgs, LimitArgs};
 use super::yaml::{indent, quoted};
 
 /// Arguments of `hookgate edge bootstrap`.
@@ -49,40 +52,32 @@ pub struct BootstrapArgs {
     /// Where a sender's address is read: peer, contour, or xff:N behind N proxies
     #[arg(long, value_name = "peer|contour|xff:N", default_value = "peer")]
     pub client_address: ClientAddress,
-    /// Largest body of a hook in bytes, at most 26214400
-    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_hook_bytes)]
-    pub max_hook_bytes: u64,
-    /// Requests per minute that one address may send in the long run
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_rate)]
-    pub address_rate: u32,
-    /// Requests that one address may send at once
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_burst)]
-    pub address_burst: u32,
-    /// Client connections that Envoy keeps open at once
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().max_connections)]
-    pub max_connections: u32,
-    /// Heap above which Envoy refuses new requests, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_heap_bytes)]
-    pub max_heap_bytes: u64,
+    /// How much a sender may send.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What Envoy may take.
+    #[command(flatten)]
+    pub bounds: BoundArgs,
 }
 
-impl From<BootstrapArgs> for Edge {
+impl From<BootstrapArgs> for StandAlone {
     fn from(args: BootstrapArgs) -> Self {
-        let xds_tls = xds_tls(&args);
+        let chain = Chain {
+            xds_tls: xds_tls(&args),
+            xds: args.xds_addr,
+            controller: args.controller_addr,
+            client_address: args.client_address,
+            max_hook_bytes: args.limits.max_hook_bytes,
+            address_rate: args.limits.address_rate,
+            address_burst: args.limits.address_burst,
+        };
         Self {
             listener: args.listener_addr,
             tls_cert: args.tls_cert,
             tls_key: args.tls_key,
-            xds_tls,
-            xds: args.xds_addr,
-            controller: args.controller_addr,
             admin: args.admin_addr,
-            client_address: args.client_address,
-            max_hook_bytes: args.max_hook_bytes,
-            address_rate: args.address_rate,
-            address_burst: args.address_burst,
-            max_connections: args.max_connections,
-            max_heap_bytes: args.max_heap_bytes,
+            chain,
+            bounds: args.bounds.into(),
         }
     }
 }
@@ -90,9 +85,11 @@ impl From<BootstrapArgs> for Edge {
 /// All three files, or none: the parser sees to it.
 fn xds_tls(args: &BootstrapArgs) -> Option<XdsClientTls> {
     Some(XdsClientTls {
-        cert: args.xds_client_cert.clone()?,
-        key: args.xds_client_key.clone()?,
-        ca: args.xds_ca.clone()?,
+        identity: Identity::Files {
+            cert: args.xds_client_cert.clone()?,
+            key: args.xds_client_key.clone()?,
+        },
+        authority: Authority::File(args.xds_ca.clone()?),
         server_name: args.xds_server_name.clone(),
     })
 }
@@ -111,8 +108,8 @@ pub fn run(args: BootstrapArgs, out: &mut impl Write) -> Result<(), EdgeError> {
 /// The configuration of a complete Envoy for hooks, as YAML with comments.
 ///
 /// # Errors
-/// An input out of its limits ([`Edge::check`]).
-pub fn bootstrap(edge: &Edge) -> Result<String, EdgeError> {
+/// An input out of its limits ([`StandAlone::check`]).
+pub fn bootstrap(edge: &StandAlone) -> Result<String, EdgeError> {
     edge.check()?;
     Ok(format!(
         r#"# Envoy as the edge of Hookgate: TLS ends here, and only genuine hooks go on to the controller.
@@ -158,12 +155,12 @@ static_resources:
   clusters:
 {clusters}"#,
         admin = socket_address(edge.admin),
-        overload_manager = overload_manager(edge),
+        overload_manager = overload_manager(&edge.bounds),
         listener = socket_address(edge.listener),
         cert = quoted(&edge.tls_cert.to_string_lossy()),
         key = quoted(&edge.tls_key.to_string_lossy()),
-        hcm = indent(&http_connection_manager(edge), 6),
-        clusters = indent(&clusters(edge), 2),
+        hcm = indent(&http_connection_manager(&edge.chain), 6),
+        clusters = indent(&clusters(&edge.chain), 2),
     ))
 }
 
@@ -218,7 +215,7 @@ mod tests {
     #[test]
     fn flags_and_inputs_have_the_same_defaults() {
         let args = Cli::try_parse_from(["hookgate"]).unwrap().bootstrap;
-        assert_eq!(Edge::from(args), Edge::default());
+        assert_eq!(StandAlone::from(args), StandAlone::default());
     }
 
     #[test]

@@ -9,14 +9,16 @@
 
 use std::time::Duration;
 
-use super::input::{ClientAddress, Edge, HostPort, XdsClientTls};
+use super::host::HostPort;
+use super::input::{Bounds, Chain, ClientAddress};
+use super::tls::client_tls;
 use super::yaml::{indent, quoted};
 
 /// Room above the hook limit, so that the filter's own 413 comes before Envoy's.
 const BUFFER_SLACK: u64 = 65_536;
 
 /// The `http_connection_manager` network filter (a list item of `filters`).
-pub(super) fn http_connection_manager(edge: &Edge) -> String {
+pub(super) fn http_connection_manager(chain: &Chain) -> String {
     format!(
         r#"- name: envoy.filters.network.http_connection_manager
   typed_config:
@@ -61,17 +63,17 @@ pub(super) fn http_connection_manager(edge: &Edge) -> String {
             timeout: 15s
     http_filters:
 {http_filters}"#,
-        client_address = indent(&client_address(edge.client_address), 4).trim_end(),
-        local_reply = indent(&local_reply(edge), 4).trim_end(),
+        client_address = indent(&client_address(chain.client_address), 4).trim_end(),
+        local_reply = indent(&local_reply(chain), 4).trim_end(),
         access_log = indent(ACCESS_LOG, 4).trim_end(),
-        max = edge.max_hook_bytes,
-        buffer = edge.max_hook_bytes.saturating_add(BUFFER_SLACK),
-        http_filters = indent(&http_filters(edge), 4),
+        max = chain.max_hook_bytes,
+        buffer = chain.max_hook_bytes.saturating_add(BUFFER_SLACK),
+        http_filters = indent(&http_filters(chain), 4),
     )
 }
 
 /// The clusters (list items of `clusters`): where hooks go, and where filter and table come from.
-pub(super) fn clusters(edge: &Edge) -> String {
+pub(super) fn clusters(chain: &Chain) -> String {
     format!(
         r#"# Where admitted hooks go.
 - name: hookgate_controller
@@ -107,55 +109,16 @@ pub(super) fn clusters(edge: &Edge) -> String {
             interval: 30s
             timeout: 10s
 "#,
-        controller = indent(&endpoint("hookgate_controller", &edge.controller), 2).trim_end(),
-        xds = indent(&endpoint("hookgate_ecds", &edge.xds), 2).trim_end(),
-        xds_tls = edge.xds_tls.as_ref().map_or_else(String::new, |tls| {
-            format!("\n{}", indent(&client_tls(tls, &edge.xds), 2).trim_end())
+        controller = indent(&endpoint("hookgate_controller", &chain.controller), 2).trim_end(),
+        xds = indent(&endpoint("hookgate_ecds", &chain.xds), 2).trim_end(),
+        xds_tls = chain.xds_tls.as_ref().map_or_else(String::new, |tls| {
+            format!("\n{}", indent(&client_tls(tls, &chain.xds), 2).trim_end())
         }),
     )
 }
 
-/// A cluster's transport socket: mutual TLS with the controller, whose name is verified. Where it is
-/// reached by IP address, that is what its certificate must name, unless a name is given.
-fn client_tls(tls: &XdsClientTls, at: &HostPort) -> String {
-    let name = tls
-        .server_name
-        .as_ref()
-        .map(ToString::to_string)
-        .or_else(|| at.name());
-    let (sni, san_type, expected) = match name {
-        Some(name) => (format!("    sni: {}\n", quoted(&name)), "DNS", name),
-        None => (String::new(), "IP_ADDRESS", at.host()),
-    };
-    format!(
-        r#"# The table lets its reader forge hooks: the controller is asked for its certificate, and wants ours.
-# Read at start: restart Envoy after a renewal.
-transport_socket:
-  name: envoy.transport_sockets.tls
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-{sni}    common_tls_context:
-      alpn_protocols: [h2]
-      tls_params:
-        tls_minimum_protocol_version: TLSv1_2
-      tls_certificates:
-      - certificate_chain: {{filename: {cert}}}
-        private_key: {{filename: {key}}}
-      validation_context:
-        trusted_ca: {{filename: {ca}}}
-        match_typed_subject_alt_names:
-        - san_type: {san_type}
-          matcher: {{exact: {expected}}}
-"#,
-        cert = quoted(&tls.cert.to_string_lossy()),
-        key = quoted(&tls.key.to_string_lossy()),
-        ca = quoted(&tls.ca.to_string_lossy()),
-        expected = quoted(&expected),
-    )
-}
-
 /// The bootstrap's `overload_manager`: what bounds the bodies held at once.
-pub(super) fn overload_manager(edge: &Edge) -> String {
+pub(super) fn overload_manager(bounds: &Bounds) -> String {
     format!(
         r#"# The number of bodies held at once is bounded by what they take: connections, streams per connection
 # and bytes per body each have a limit, but their product is far above any machine. So, as the heap
@@ -188,8 +151,8 @@ overload_manager:
     - name: envoy.resource_monitors.fixed_heap
       scaled: {{scaling_threshold: 0.92, saturation_threshold: 0.98}}
 "#,
-        heap = edge.max_heap_bytes,
-        connections = edge.max_connections,
+        heap = bounds.max_heap_bytes,
+        connections = bounds.max_connections,
     )
 }
 
@@ -264,8 +227,8 @@ original_ip_detection_extensions:
     }
 }
 
-fn local_reply(edge: &Edge) -> String {
-    let (_, refill) = refill(edge.address_rate);
+fn local_reply(chain: &Chain) -> String {
+    let (_, refill) = refill(chain.address_rate);
     let mapper = |status: u16, seconds: u64| {
         format!(
             r#"  - filter:
@@ -292,14 +255,14 @@ local_reply_config:
     )
 }
 
-fn http_filters(edge: &Edge) -> String {
-    let https = match edge.client_address {
+fn http_filters(chain: &Chain) -> String {
+    let https = match chain.client_address {
         ClientAddress::ContourHeader => HTTPS_ONLY,
         ClientAddress::Peer | ClientAddress::ForwardedFor { .. } => "",
     };
     format!(
         "{STRIP}{https}{limit}{FILTER}{GUARD}{ROUTER}",
-        limit = address_limit(edge)
+        limit = address_limit(chain)
     )
 }
 
@@ -328,11 +291,11 @@ const HTTPS_ONLY: &str = r#"# Contour may serve the same host on plain port 80: 
           - any: true
 "#;
 
-fn address_limit(edge: &Edge) -> String {
-    let (tokens, every) = refill(edge.address_rate);
+fn address_limit(chain: &Chain) -> String {
+    let (tokens, every) = refill(chain.address_rate);
     let bucket = format!(
         "token_bucket: {{max_tokens: {burst}, tokens_per_fill: {tokens}, fill_interval: {every}s}}",
-        burst = edge.address_burst.max(tokens),
+        burst = chain.address_burst.max(tokens),
         every = every.as_secs(),
     );
     format!(
@@ -357,8 +320,8 @@ fn address_limit(edge: &Edge) -> String {
       - key: masked_remote_address
       {bucket}
 "#,
-        rate = edge.address_rate,
-        burst = edge.address_burst.max(tokens),
+        rate = chain.address_rate,
+        burst = chain.address_burst.max(tokens),
     )
 }
 
@@ -488,11 +451,11 @@ mod tests {
             (ClientAddress::ForwardedFor { hops: 2 }, [false, false]),
             (ClientAddress::ContourHeader, [true, true]),
         ] {
-            let edge = Edge {
+            let chain = Chain {
                 client_address: source,
-                ..Edge::default()
+                ..Chain::default()
             };
-            let text = http_connection_manager(&edge);
+            let text = http_connection_manager(&chain);
             let got =
                 ["x-envoy-external-address", "hookgate.https"].map(|word| text.contains(word));
             assert_eq!(got, want, "{source}");
@@ -501,74 +464,21 @@ mod tests {
 
     #[test]
     fn the_buffer_limit_follows_the_largest_hook() {
-        let edge = Edge {
+        let chain = Chain {
             max_hook_bytes: 26_214_400,
-            ..Edge::default()
+            ..Chain::default()
         };
-        assert!(http_connection_manager(&edge).contains("request_body_buffer_limit: 26279936\n"));
-    }
-
-    #[test]
-    fn the_controllers_certificate_must_name_what_is_asked_for() {
-        for (at, server_name, want) in [
-            (
-                "hookgate.flux-system.svc.:18000",
-                None,
-                [
-                    Some(r#"sni: "hookgate.flux-system.svc""#),
-                    Some(r#"matcher: {exact: "hookgate.flux-system.svc"}"#),
-                    Some("san_type: DNS"),
-                ],
-            ),
-            (
-                "10.0.0.5:18000",
-                Some("hookgate.example"),
-                [
-                    Some(r#"sni: "hookgate.example""#),
-                    Some(r#"matcher: {exact: "hookgate.example"}"#),
-                    Some("san_type: DNS"),
-                ],
-            ),
-            (
-                "[::1]:18000",
-                None,
-                [
-                    None,
-                    Some(r#"matcher: {exact: "::1"}"#),
-                    Some("san_type: IP_ADDRESS"),
-                ],
-            ),
-        ] {
-            let edge = Edge {
-                xds: at.parse().unwrap(),
-                xds_tls: Some(XdsClientTls {
-                    cert: "/tls/tls.crt".into(),
-                    key: "/tls/tls.key".into(),
-                    ca: "/tls/ca.crt".into(),
-                    server_name: server_name.map(|name| name.parse().unwrap()),
-                }),
-                ..Edge::default()
-            };
-            let text = clusters(&edge);
-            let line = |start: &str| {
-                text.lines()
-                    .map(str::trim_start)
-                    .find(|l| l.starts_with(start))
-            };
-            let got = ["sni: ", "matcher: ", "- san_type: "].map(line);
-            let got = got.map(|line| line.map(|line| line.trim_start_matches("- ")));
-            assert_eq!(got, want, "{at}");
-        }
+        assert!(http_connection_manager(&chain).contains("request_body_buffer_limit: 26279936\n"));
     }
 
     #[test]
     fn names_are_resolved_and_addresses_are_not() {
-        let edge = Edge {
+        let chain = Chain {
             controller: "hookgate.flux-system:9292".parse().unwrap(),
             xds: "[::1]:18000".parse().unwrap(),
-            ..Edge::default()
+            ..Chain::default()
         };
-        let text = clusters(&edge);
+        let text = clusters(&chain);
         assert_eq!(text.matches("type: STRICT_DNS").count(), 1);
         assert!(text.contains(r#"{address: "hookgate.flux-system", port_value: 9292}"#));
         assert!(text.contains(r#"{address: "::1", port_value: 18000}"#));

@@ -2,15 +2,15 @@
 
 use super::*;
 
-fn refusal(change: impl FnOnce(&mut Edge)) -> String {
-    let mut edge = Edge::default();
+fn refusal(change: impl FnOnce(&mut StandAlone)) -> String {
+    let mut edge = StandAlone::default();
     change(&mut edge);
     edge.check().unwrap_err().to_string()
 }
 
 #[test]
 fn the_default_inputs_are_accepted() {
-    assert!(Edge::default().check().is_ok());
+    assert!(StandAlone::default().check().is_ok());
 }
 
 #[test]
@@ -106,10 +106,12 @@ fn the_files_for_the_xds_port_obey_the_rules_of_all_files() {
         ("--xds-ca", "/c", "/k", "/a\""),
     ] {
         let message = refusal(|edge| {
-            edge.xds_tls = Some(XdsClientTls {
-                cert: cert.into(),
-                key: key.into(),
-                ca: ca.into(),
+            edge.chain.xds_tls = Some(XdsClientTls {
+                identity: Identity::Files {
+                    cert: cert.into(),
+                    key: key.into(),
+                },
+                authority: Authority::File(ca.into()),
                 server_name: None,
             });
         });
@@ -124,8 +126,8 @@ fn port_zero_is_refused_by_name_of_the_flag() {
         [
             refusal(|edge| edge.listener = zero),
             refusal(|edge| edge.admin = zero),
-            refusal(|edge| edge.xds = zero.into()),
-            refusal(|edge| edge.controller = zero.into()),
+            refusal(|edge| edge.chain.xds = zero.into()),
+            refusal(|edge| edge.chain.controller = zero.into()),
         ],
         [
             "--listener-addr",
@@ -172,11 +174,11 @@ fn a_path_that_could_leave_its_quotes_is_refused() {
 fn numbers_have_limits() {
     assert_eq!(
         [
-            refusal(|edge| edge.max_hook_bytes = MAX_HOOK_BYTES_CEILING + 1),
-            refusal(|edge| edge.address_rate = 0),
-            refusal(|edge| edge.address_burst = 0),
-            refusal(|edge| edge.max_connections = 0),
-            refusal(|edge| edge.max_heap_bytes = 1),
+            refusal(|edge| edge.chain.max_hook_bytes = MAX_HOOK_BYTES_CEILING + 1),
+            refusal(|edge| edge.chain.address_rate = 0),
+            refusal(|edge| edge.chain.address_burst = 0),
+            refusal(|edge| edge.bounds.max_connections = 0),
+            refusal(|edge| edge.bounds.max_heap_bytes = 1),
         ],
         [
             "--max-hook-bytes 26214401 is out of range: use 1 to 26214400",
