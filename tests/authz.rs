@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use e2e::binaries::{ENVOY, ENVOY_WITHOUT_WASM, OLDER_ENVOYS};
 use e2e::client::Version;
 use e2e::trials::{Trials, expect, statuses};
-use e2e::{Receiver, Request};
+use e2e::{Receiver, Request, readme};
+use serde_json::{Value, json};
 
-use crate::stage::{Asking, Unready};
+use crate::stage::{Asking, Unready, ext_authz};
 
 #[path = "authz/stage.rs"]
 mod stage;
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
             "a_controller_that_is_not_ready_has_hooks_tried_again",
             not_ready,
         )
-        .alone("mutual_tls_secures_the_port", mutual_tls);
+        .alone("mutual_tls_secures_the_port", mutual_tls)
+        .alone("the_readmes_example_is_what_these_trials_run", example);
     for version in OLDER_ENVOYS.into_iter().chain([ENVOY_WITHOUT_WASM]) {
         trials = trials.alone(format!("envoy_{version}"), move || each_type(version));
     }
@@ -208,6 +210,29 @@ fn mutual_tls() {
     let stranger = asking.envoy_without_certificate();
     let answer = stranger.client.send(&hook).expect("Envoy answers");
     assert_eq!(answer.status, 403);
+}
+
+fn example() {
+    let examples = readme::blocks(&readme::section("Other ways in"), "yaml");
+    let objects: Vec<Value> = examples
+        .iter()
+        .flat_map(|yaml| serde_saphyr::from_multiple(yaml).expect("examples are YAML"))
+        .collect();
+    let proxy = objects.iter().find(|object| object["kind"] == "HTTPProxy");
+    let shown = &proxy.expect("an HTTPProxy")["spec"]["virtualhost"]["authorization"];
+    let filter = ext_authz();
+    let body = &filter["with_request_body"];
+    let wanted = json!({
+        "extensionRef": {"name": "hookgate", "namespace": "flux-system"},
+        "failOpen": filter["failure_mode_allow"],
+        "responseTimeout": filter["grpc_service"]["timeout"],
+        "withRequestBody": {
+            "maxRequestBytes": body["max_request_bytes"],
+            "allowPartialMessage": body["allow_partial_message"],
+            "packAsBytes": body["pack_as_bytes"],
+        },
+    });
+    assert_eq!(*shown, wanted);
 }
 
 fn each_type(version: &str) {

@@ -9,7 +9,7 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use e2e::{binaries, python, servers};
+use e2e::{binaries, python, redis, servers};
 
 const HELP: &str = "Run every test: unit, table and property tests, documentation, the rules of the house, the README,
 and the end-to-end tests with real Envoys and a real API server.
@@ -18,13 +18,14 @@ Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
   parts    get what the tests run: the wasm target, the filter, the controller, the Envoys; with Go etcd, kube-apiserver, kubectl,
-           flux, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse
+           flux, NATS, Alertmanager, an OpenTelemetry Collector and Envoy's rate-limit service; with pip aiosmtpd and Synapse;
+           with apt-get Redis
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
 
 Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE, KUBE_APISERVER=FILE, KUBECTL=FILE, FLUX=FILE,
-NATS_SERVER=FILE, ALERTMANAGER=FILE and OTEL_COLLECTOR=FILE take those from elsewhere.
+NATS_SERVER=FILE, ALERTMANAGER=FILE, OTEL_COLLECTOR=FILE, RATELIMIT=FILE and REDIS=FILE take those from elsewhere.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
 /// A step: its name, what it is, and what it does.
@@ -119,6 +120,8 @@ fn parts() -> Result<(), String> {
     servers::nats().map_err(words)?;
     servers::alertmanager().map_err(words)?;
     servers::otel_collector().map_err(words)?;
+    servers::ratelimit().map_err(words)?;
+    redis::binary().map_err(words)?;
     python::aiosmtpd().map_err(words)?;
     python::synapse().map_err(words)?;
     Ok(())

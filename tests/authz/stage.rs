@@ -13,6 +13,7 @@ use e2e::trials::{self, options};
 use e2e::wait::{self, PATIENCE};
 use e2e::world::Options;
 use e2e::{Client, Request, Response, World, binaries, ports};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Listener, filter and clusters as Contour 1.33.6 renders them for an HTTPProxy with `authorization` and an
@@ -98,6 +99,13 @@ const IDENTITY: &str = r#"          tls_certificates:
           - certificate_chain: {filename: "{PKI}/client.crt"}
             private_key: {filename: "{PKI}/client.key"}
 "#;
+
+/// The settings of the filter.
+pub(crate) fn ext_authz() -> Value {
+    let bootstrap: Value = serde_saphyr::from_str(BOOTSTRAP).expect("the bootstrap is YAML");
+    let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config";
+    bootstrap.pointer(filters).expect("the filter is there").clone()
+}
 
 /// An Envoy, and a client of it.
 pub(crate) struct Edge {

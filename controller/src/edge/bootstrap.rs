@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::chain::{STATS_CONFIG, clusters, http_connection_manager, overload_manager};
-use super::input::{ClientAddress, DnsName, Edge, EdgeError, HostPort, XdsClientTls};
+use super::error::EdgeError;
+use super::host::{DnsName, HostPort};
+use super::input::{Authority, Chain, ClientAddress, Identity, StandAlone, XdsClientTls};
+use super::limits::{BoundArgs, LimitArgs};
 use super::yaml::{indent, quoted};
 
 /// Arguments of `hookgate edge bootstrap`.
@@ -49,40 +52,38 @@ pub struct BootstrapArgs {
     /// Where a sender's address is read: peer, contour, or xff:N behind N proxies
     #[arg(long, value_name = "peer|contour|xff:N", default_value = "peer")]
     pub client_address: ClientAddress,
-    /// Largest body of a hook in bytes, at most 26214400
-    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_hook_bytes)]
-    pub max_hook_bytes: u64,
-    /// Requests per minute that one address may send in the long run
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_rate)]
-    pub address_rate: u32,
-    /// Requests that one address may send at once
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().address_burst)]
-    pub address_burst: u32,
-    /// Client connections that Envoy keeps open at once
-    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().max_connections)]
-    pub max_connections: u32,
-    /// Heap above which Envoy refuses new requests, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Edge::default().max_heap_bytes)]
-    pub max_heap_bytes: u64,
+    /// Take connections that begin with a PROXY protocol header only, and believe what it says of the sender's address: for
+    /// TLS that is passed through. Whoever else reaches the listener can choose an address
+    #[arg(long)]
+    pub proxy_protocol: bool,
+    /// How much a sender may send.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What Envoy may take.
+    #[command(flatten)]
+    pub bounds: BoundArgs,
 }
 
-impl From<BootstrapArgs> for Edge {
+impl From<BootstrapArgs> for StandAlone {
     fn from(args: BootstrapArgs) -> Self {
-        let xds_tls = xds_tls(&args);
+        let chain = Chain {
+            xds_tls: xds_tls(&args),
+            xds: args.xds_addr,
+            controller: args.controller_addr,
+            client_address: args.client_address,
+            max_hook_bytes: args.limits.max_hook_bytes,
+            address_rate: args.limits.address_rate,
+            address_burst: args.limits.address_burst,
+            shared_limit: args.limits.shared(),
+        };
         Self {
             listener: args.listener_addr,
             tls_cert: args.tls_cert,
             tls_key: args.tls_key,
-            xds_tls,
-            xds: args.xds_addr,
-            controller: args.controller_addr,
             admin: args.admin_addr,
-            client_address: args.client_address,
-            max_hook_bytes: args.max_hook_bytes,
-            address_rate: args.address_rate,
-            address_burst: args.address_burst,
-            max_connections: args.max_connections,
-            max_heap_bytes: args.max_heap_bytes,
+            proxy_protocol: args.proxy_protocol,
+            chain,
+            bounds: args.bounds.into(),
         }
     }
 }
@@ -90,9 +91,11 @@ impl From<BootstrapArgs> for Edge {
 /// All three files, or none: the parser sees to it.
 fn xds_tls(args: &BootstrapArgs) -> Option<XdsClientTls> {
     Some(XdsClientTls {
-        cert: args.xds_client_cert.clone()?,
-        key: args.xds_client_key.clone()?,
-        ca: args.xds_ca.clone()?,
+        identity: Identity::Files {
+            cert: args.xds_client_cert.clone()?,
+            key: args.xds_client_key.clone()?,
+        },
+        authority: Authority::File(args.xds_ca.clone()?),
         server_name: args.xds_server_name.clone(),
     })
 }
@@ -111,8 +114,8 @@ pub fn run(args: BootstrapArgs, out: &mut impl Write) -> Result<(), EdgeError> {
 /// The configuration of a complete Envoy for hooks, as YAML with comments.
 ///
 /// # Errors
-/// An input out of its limits ([`Edge::check`]).
-pub fn bootstrap(edge: &Edge) -> Result<String, EdgeError> {
+/// An input out of its limits ([`StandAlone::check`]).
+pub fn bootstrap(edge: &StandAlone) -> Result<String, EdgeError> {
     edge.check()?;
     Ok(format!(
         r#"# Envoy as the edge of Hookgate: TLS ends here, and only genuine hooks go on to the controller.
@@ -139,7 +142,7 @@ static_resources:
       {listener}
     # Small, so that bodies are hashed in small pieces and no request waits for another's.
     per_connection_buffer_limit_bytes: 65536
-    filter_chains:
+{proxy_protocol}    filter_chains:
     - transport_socket_connect_timeout: 5s
       transport_socket:
         name: envoy.transport_sockets.tls
@@ -158,14 +161,24 @@ static_resources:
   clusters:
 {clusters}"#,
         admin = socket_address(edge.admin),
-        overload_manager = overload_manager(edge),
+        overload_manager = overload_manager(&edge.bounds),
         listener = socket_address(edge.listener),
+        proxy_protocol = if edge.proxy_protocol { PROXY_PROTOCOL } else { "" },
         cert = quoted(&edge.tls_cert.to_string_lossy()),
         key = quoted(&edge.tls_key.to_string_lossy()),
-        hcm = indent(&http_connection_manager(edge), 6),
-        clusters = indent(&clusters(edge), 2),
+        hcm = indent(&http_connection_manager(&edge.chain), 6),
+        clusters = indent(&clusters(&edge.chain), 2),
     ))
 }
+
+/// In front of TLS; without the header the connection is closed.
+const PROXY_PROTOCOL: &str = r#"    # Whoever passes TLS through says who is at the other end (--proxy-protocol); without that: closed.
+    listener_filters_timeout: 5s
+    listener_filters:
+    - name: envoy.filters.listener.proxy_protocol
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
+"#;
 
 /// A `socket_address` in flow style. `[::]` takes IPv4 too, as everywhere else.
 fn socket_address(address: SocketAddr) -> String {
@@ -218,7 +231,7 @@ mod tests {
     #[test]
     fn flags_and_inputs_have_the_same_defaults() {
         let args = Cli::try_parse_from(["hookgate"]).unwrap().bootstrap;
-        assert_eq!(Edge::from(args), Edge::default());
+        assert_eq!(StandAlone::from(args), StandAlone::default());
     }
 
     #[test]
@@ -240,6 +253,9 @@ mod tests {
             "--address-burst=1234",
             "--max-connections=77",
             "--max-heap-bytes=300000000",
+            "--rate-limit-addr=limits.example:8081",
+            "--rate-limit-domain=hooks.example",
+            "--proxy-protocol",
         ]);
         for piece in [
             r#"socket_address: {address: "::", port_value: 443, ipv4_compat: true}"#,
@@ -257,6 +273,9 @@ mod tests {
             "token_bucket: {max_tokens: 1234, tokens_per_fill: 3, fill_interval: 2s}\n",
             "max_active_downstream_connections: 77\n",
             "max_heap_size_bytes: 300000000\n",
+            r#"{address: "limits.example", port_value: 8081}"#,
+            "domain: \"hooks.example\"\n",
+            "listener_filters:\n    - name: envoy.filters.listener.proxy_protocol\n",
         ] {
             assert!(text.contains(piece), "{piece}");
         }
@@ -301,7 +320,8 @@ mod tests {
     #[test]
     fn the_text_is_yaml_for_every_source_of_the_client_address() {
         for source in ["peer", "contour", "xff:1"] {
-            let text = printed(&["--client-address", source]);
+            let shared = "--rate-limit-addr=127.0.0.1:8081";
+            let text = printed(&["--client-address", source, shared]);
             let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
             let chain =
                 "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
@@ -319,6 +339,7 @@ mod tests {
                 [
                     "hookgate.strip",
                     "hookgate.address",
+                    "hookgate.shared",
                     "hookgate",
                     "hookgate.guard",
                     "envoy.filters.http.router"

@@ -2,21 +2,23 @@
 //! clusters, the protection of Envoy's memory, and how statistics become labels.
 //!
 //! ```text
-//! request ─► strip ─► [https] ─► limit per address ─► filter (ECDS; native 503) ─► guard ─► router
+//! request ─► strip ─► [https] ─► limit per address ─► [shared limit] ─► filter (ECDS; native 503) ─► guard ─► router
 //! ```
 //!
 //! Each function gives a YAML fragment at column 0 that ends in a line break; who embeds it indents.
 
 use std::time::Duration;
 
-use super::input::{ClientAddress, Edge, HostPort, XdsClientTls};
+use super::host::HostPort;
+use super::input::{SharedLimit, Bounds, Chain, ClientAddress};
+use super::tls::client_tls;
 use super::yaml::{indent, quoted};
 
 /// Room above the hook limit, so that the filter's own 413 comes before Envoy's.
 const BUFFER_SLACK: u64 = 65_536;
 
 /// The `http_connection_manager` network filter (a list item of `filters`).
-pub(super) fn http_connection_manager(edge: &Edge) -> String {
+pub(super) fn http_connection_manager(chain: &Chain) -> String {
     format!(
         r#"- name: envoy.filters.network.http_connection_manager
   typed_config:
@@ -59,19 +61,20 @@ pub(super) fn http_connection_manager(edge: &Edge) -> String {
             cluster: hookgate_controller
             # The controller answers within 9 s; the sender gives up at 10 s.
             timeout: 15s
-    http_filters:
+{shared_key}    http_filters:
 {http_filters}"#,
-        client_address = indent(&client_address(edge.client_address), 4).trim_end(),
-        local_reply = indent(&local_reply(edge), 4).trim_end(),
+        client_address = indent(&client_address(chain.client_address), 4).trim_end(),
+        local_reply = indent(&local_reply(chain), 4).trim_end(),
         access_log = indent(ACCESS_LOG, 4).trim_end(),
-        max = edge.max_hook_bytes,
-        buffer = edge.max_hook_bytes.saturating_add(BUFFER_SLACK),
-        http_filters = indent(&http_filters(edge), 4),
+        max = chain.max_hook_bytes,
+        buffer = chain.max_hook_bytes.saturating_add(BUFFER_SLACK),
+        shared_key = if chain.shared_limit.is_some() { SHARED_KEY } else { "" },
+        http_filters = indent(&http_filters(chain), 4),
     )
 }
 
 /// The clusters (list items of `clusters`): where hooks go, and where filter and table come from.
-pub(super) fn clusters(edge: &Edge) -> String {
+pub(super) fn clusters(chain: &Chain) -> String {
     format!(
         r#"# Where admitted hooks go.
 - name: hookgate_controller
@@ -106,56 +109,18 @@ pub(super) fn clusters(edge: &Edge) -> String {
           connection_keepalive:
             interval: 30s
             timeout: 10s
-"#,
-        controller = indent(&endpoint("hookgate_controller", &edge.controller), 2).trim_end(),
-        xds = indent(&endpoint("hookgate_ecds", &edge.xds), 2).trim_end(),
-        xds_tls = edge.xds_tls.as_ref().map_or_else(String::new, |tls| {
-            format!("\n{}", indent(&client_tls(tls, &edge.xds), 2).trim_end())
+{limits}"#,
+        controller = indent(&endpoint("hookgate_controller", &chain.controller), 2).trim_end(),
+        xds = indent(&endpoint("hookgate_ecds", &chain.xds), 2).trim_end(),
+        xds_tls = chain.xds_tls.as_ref().map_or_else(String::new, |tls| {
+            format!("\n{}", indent(&client_tls(tls, &chain.xds), 2).trim_end())
         }),
-    )
-}
-
-/// A cluster's transport socket: mutual TLS with the controller, whose name is verified. Where it is
-/// reached by IP address, that is what its certificate must name, unless a name is given.
-fn client_tls(tls: &XdsClientTls, at: &HostPort) -> String {
-    let name = tls
-        .server_name
-        .as_ref()
-        .map(ToString::to_string)
-        .or_else(|| at.name());
-    let (sni, san_type, expected) = match name {
-        Some(name) => (format!("    sni: {}\n", quoted(&name)), "DNS", name),
-        None => (String::new(), "IP_ADDRESS", at.host()),
-    };
-    format!(
-        r#"# The table lets its reader forge hooks: the controller is asked for its certificate, and wants ours.
-# Read at start: restart Envoy after a renewal.
-transport_socket:
-  name: envoy.transport_sockets.tls
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-{sni}    common_tls_context:
-      alpn_protocols: [h2]
-      tls_params:
-        tls_minimum_protocol_version: TLSv1_2
-      tls_certificates:
-      - certificate_chain: {{filename: {cert}}}
-        private_key: {{filename: {key}}}
-      validation_context:
-        trusted_ca: {{filename: {ca}}}
-        match_typed_subject_alt_names:
-        - san_type: {san_type}
-          matcher: {{exact: {expected}}}
-"#,
-        cert = quoted(&tls.cert.to_string_lossy()),
-        key = quoted(&tls.key.to_string_lossy()),
-        ca = quoted(&tls.ca.to_string_lossy()),
-        expected = quoted(&expected),
+        limits = chain.shared_limit.as_ref().map_or_else(String::new, limits_cluster),
     )
 }
 
 /// The bootstrap's `overload_manager`: what bounds the bodies held at once.
-pub(super) fn overload_manager(edge: &Edge) -> String {
+pub(super) fn overload_manager(bounds: &Bounds) -> String {
     format!(
         r#"# The number of bodies held at once is bounded by what they take: connections, streams per connection
 # and bytes per body each have a limit, but their product is far above any machine. So, as the heap
@@ -188,8 +153,8 @@ overload_manager:
     - name: envoy.resource_monitors.fixed_heap
       scaled: {{scaling_threshold: 0.92, saturation_threshold: 0.98}}
 "#,
-        heap = edge.max_heap_bytes,
-        connections = edge.max_connections,
+        heap = bounds.max_heap_bytes,
+        connections = bounds.max_connections,
     )
 }
 
@@ -264,8 +229,8 @@ original_ip_detection_extensions:
     }
 }
 
-fn local_reply(edge: &Edge) -> String {
-    let (_, refill) = refill(edge.address_rate);
+fn local_reply(chain: &Chain) -> String {
+    let (_, refill) = refill(chain.address_rate);
     let mapper = |status: u16, seconds: u64| {
         format!(
             r#"  - filter:
@@ -292,14 +257,15 @@ local_reply_config:
     )
 }
 
-fn http_filters(edge: &Edge) -> String {
-    let https = match edge.client_address {
+fn http_filters(chain: &Chain) -> String {
+    let https = match chain.client_address {
         ClientAddress::ContourHeader => HTTPS_ONLY,
         ClientAddress::Peer | ClientAddress::ForwardedFor { .. } => "",
     };
     format!(
-        "{STRIP}{https}{limit}{FILTER}{GUARD}{ROUTER}",
-        limit = address_limit(edge)
+        "{STRIP}{https}{limit}{shared}{FILTER}{GUARD}{ROUTER}",
+        limit = address_limit(chain),
+        shared = chain.shared_limit.as_ref().map_or_else(String::new, shared_limit),
     )
 }
 
@@ -328,11 +294,11 @@ const HTTPS_ONLY: &str = r#"# Contour may serve the same host on plain port 80: 
           - any: true
 "#;
 
-fn address_limit(edge: &Edge) -> String {
-    let (tokens, every) = refill(edge.address_rate);
+fn address_limit(chain: &Chain) -> String {
+    let (tokens, every) = refill(chain.address_rate);
     let bucket = format!(
         "token_bucket: {{max_tokens: {burst}, tokens_per_fill: {tokens}, fill_interval: {every}s}}",
-        burst = edge.address_burst.max(tokens),
+        burst = chain.address_burst.max(tokens),
         every = every.as_secs(),
     );
     format!(
@@ -357,8 +323,36 @@ fn address_limit(edge: &Edge) -> String {
       - key: masked_remote_address
       {bucket}
 "#,
-        rate = edge.address_rate,
-        burst = edge.address_burst.max(tokens),
+        rate = chain.address_rate,
+        burst = chain.address_burst.max(tokens),
+    )
+}
+
+/// What the shared limit counts by: the same as the limit of this Envoy.
+const SHARED_KEY: &str = r#"            rate_limits:
+            - actions:
+              - masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}
+"#;
+
+/// Behind the limit of this Envoy, which thereby limits how often the service is asked; in front of the filter, so that
+/// forged hooks count.
+fn shared_limit(limit: &SharedLimit) -> String {
+    format!(
+        r#"# The same for all Envoys together, as the rate-limit service says. It is asked for 100 ms at most; while it is
+# away the limits of each Envoy hold, and no hook is lost.
+- name: hookgate.shared
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
+    domain: {domain}
+    timeout: 0.1s
+    failure_mode_deny: false
+    disable_x_envoy_ratelimited_header: true
+    rate_limit_service:
+      transport_api_version: V3
+      grpc_service:
+        envoy_grpc: {{cluster_name: hookgate_ratelimit}}
+"#,
+        domain = quoted(&limit.domain.to_string()),
     )
 }
 
@@ -405,6 +399,25 @@ const ROUTER: &str = r#"- name: envoy.filters.http.router
     "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
     suppress_envoy_headers: true
 "#;
+
+fn limits_cluster(limit: &SharedLimit) -> String {
+    format!(
+        r#"# Who counts for all Envoys (gRPC).
+- name: hookgate_ratelimit
+  connect_timeout: 1s
+{service}
+  typed_extension_protocol_options:
+    envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+      "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+      explicit_http_config:
+        http2_protocol_options:
+          connection_keepalive:
+            interval: 30s
+            timeout: 10s
+"#,
+        service = indent(&endpoint("hookgate_ratelimit", &limit.service), 2).trim_end(),
+    )
+}
 
 /// A cluster's type and its one endpoint: an IP address as it is, a name resolved again and again.
 fn endpoint(cluster: &str, at: &HostPort) -> String {
@@ -488,11 +501,11 @@ mod tests {
             (ClientAddress::ForwardedFor { hops: 2 }, [false, false]),
             (ClientAddress::ContourHeader, [true, true]),
         ] {
-            let edge = Edge {
+            let chain = Chain {
                 client_address: source,
-                ..Edge::default()
+                ..Chain::default()
             };
-            let text = http_connection_manager(&edge);
+            let text = http_connection_manager(&chain);
             let got =
                 ["x-envoy-external-address", "hookgate.https"].map(|word| text.contains(word));
             assert_eq!(got, want, "{source}");
@@ -501,74 +514,21 @@ mod tests {
 
     #[test]
     fn the_buffer_limit_follows_the_largest_hook() {
-        let edge = Edge {
+        let chain = Chain {
             max_hook_bytes: 26_214_400,
-            ..Edge::default()
+            ..Chain::default()
         };
-        assert!(http_connection_manager(&edge).contains("request_body_buffer_limit: 26279936\n"));
-    }
-
-    #[test]
-    fn the_controllers_certificate_must_name_what_is_asked_for() {
-        for (at, server_name, want) in [
-            (
-                "hookgate.flux-system.svc.:18000",
-                None,
-                [
-                    Some(r#"sni: "hookgate.flux-system.svc""#),
-                    Some(r#"matcher: {exact: "hookgate.flux-system.svc"}"#),
-                    Some("san_type: DNS"),
-                ],
-            ),
-            (
-                "10.0.0.5:18000",
-                Some("hookgate.example"),
-                [
-                    Some(r#"sni: "hookgate.example""#),
-                    Some(r#"matcher: {exact: "hookgate.example"}"#),
-                    Some("san_type: DNS"),
-                ],
-            ),
-            (
-                "[::1]:18000",
-                None,
-                [
-                    None,
-                    Some(r#"matcher: {exact: "::1"}"#),
-                    Some("san_type: IP_ADDRESS"),
-                ],
-            ),
-        ] {
-            let edge = Edge {
-                xds: at.parse().unwrap(),
-                xds_tls: Some(XdsClientTls {
-                    cert: "/tls/tls.crt".into(),
-                    key: "/tls/tls.key".into(),
-                    ca: "/tls/ca.crt".into(),
-                    server_name: server_name.map(|name| name.parse().unwrap()),
-                }),
-                ..Edge::default()
-            };
-            let text = clusters(&edge);
-            let line = |start: &str| {
-                text.lines()
-                    .map(str::trim_start)
-                    .find(|l| l.starts_with(start))
-            };
-            let got = ["sni: ", "matcher: ", "- san_type: "].map(line);
-            let got = got.map(|line| line.map(|line| line.trim_start_matches("- ")));
-            assert_eq!(got, want, "{at}");
-        }
+        assert!(http_connection_manager(&chain).contains("request_body_buffer_limit: 26279936\n"));
     }
 
     #[test]
     fn names_are_resolved_and_addresses_are_not() {
-        let edge = Edge {
+        let chain = Chain {
             controller: "hookgate.flux-system:9292".parse().unwrap(),
             xds: "[::1]:18000".parse().unwrap(),
-            ..Edge::default()
+            ..Chain::default()
         };
-        let text = clusters(&edge);
+        let text = clusters(&chain);
         assert_eq!(text.matches("type: STRICT_DNS").count(), 1);
         assert!(text.contains(r#"{address: "hookgate.flux-system", port_value: 9292}"#));
         assert!(text.contains(r#"{address: "::1", port_value: 18000}"#));

@@ -7,11 +7,19 @@
 
 mod bootstrap;
 mod chain;
+mod error;
+mod host;
 mod input;
+mod limits;
+mod tls;
 mod yaml;
 
 pub use bootstrap::{BootstrapArgs, bootstrap, run};
 
+pub use error::EdgeError;
+pub use host::{DnsName, HostPort};
 pub use input::{
-    ClientAddress, DnsName, Edge, EdgeError, HostPort, MAX_HOOK_BYTES_CEILING, XdsClientTls,
+    Authority, Bounds, Chain, ClientAddress, Discovered, Identity, MAX_HOOK_BYTES_CEILING,
+    StandAlone, XdsClientTls,
 };
+pub use limits::{BoundArgs, LimitArgs};

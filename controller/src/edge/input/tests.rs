@@ -2,15 +2,15 @@
 
 use super::*;
 
-fn refusal(change: impl FnOnce(&mut Edge)) -> String {
-    let mut edge = Edge::default();
+fn refusal(change: impl FnOnce(&mut StandAlone)) -> String {
+    let mut edge = StandAlone::default();
     change(&mut edge);
     edge.check().unwrap_err().to_string()
 }
 
 #[test]
 fn the_default_inputs_are_accepted() {
-    assert!(Edge::default().check().is_ok());
+    assert!(StandAlone::default().check().is_ok());
 }
 
 #[test]
@@ -106,10 +106,12 @@ fn the_files_for_the_xds_port_obey_the_rules_of_all_files() {
         ("--xds-ca", "/c", "/k", "/a\""),
     ] {
         let message = refusal(|edge| {
-            edge.xds_tls = Some(XdsClientTls {
-                cert: cert.into(),
-                key: key.into(),
-                ca: ca.into(),
+            edge.chain.xds_tls = Some(XdsClientTls {
+                identity: Identity::Files {
+                    cert: cert.into(),
+                    key: key.into(),
+                },
+                authority: Authority::File(ca.into()),
                 server_name: None,
             });
         });
@@ -124,8 +126,8 @@ fn port_zero_is_refused_by_name_of_the_flag() {
         [
             refusal(|edge| edge.listener = zero),
             refusal(|edge| edge.admin = zero),
-            refusal(|edge| edge.xds = zero.into()),
-            refusal(|edge| edge.controller = zero.into()),
+            refusal(|edge| edge.chain.xds = zero.into()),
+            refusal(|edge| edge.chain.controller = zero.into()),
         ],
         [
             "--listener-addr",
@@ -172,11 +174,11 @@ fn a_path_that_could_leave_its_quotes_is_refused() {
 fn numbers_have_limits() {
     assert_eq!(
         [
-            refusal(|edge| edge.max_hook_bytes = MAX_HOOK_BYTES_CEILING + 1),
-            refusal(|edge| edge.address_rate = 0),
-            refusal(|edge| edge.address_burst = 0),
-            refusal(|edge| edge.max_connections = 0),
-            refusal(|edge| edge.max_heap_bytes = 1),
+            refusal(|edge| edge.chain.max_hook_bytes = MAX_HOOK_BYTES_CEILING + 1),
+            refusal(|edge| edge.chain.address_rate = 0),
+            refusal(|edge| edge.chain.address_burst = 0),
+            refusal(|edge| edge.bounds.max_connections = 0),
+            refusal(|edge| edge.bounds.max_heap_bytes = 1),
         ],
         [
             "--max-hook-bytes 26214401 is out of range: use 1 to 26214400",
@@ -187,4 +189,32 @@ fn numbers_have_limits() {
         ]
         .map(str::to_owned),
     );
+}
+
+#[test]
+fn a_domain_of_limits_is_a_plain_word() {
+    let long = "a".repeat(63);
+    for text in ["hookgate", "a.b-c_1", &long] {
+        let got = text.parse::<LimitDomain>().map(|domain| domain.to_string());
+        assert_eq!(got.unwrap(), text);
+    }
+    for text in ["", "a b", "a\"", "a\n", "ä", &"a".repeat(64)] {
+        assert_eq!(
+            text.parse::<LimitDomain>().unwrap_err().to_string(),
+            format!(
+                "{text:?} is not a domain of limits: use 1 to 63 letters, digits, dots, dashes or underscores, for example hookgate"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_rate_limit_service_needs_a_port() {
+    let told = refusal(|edge| {
+        edge.chain.shared_limit = Some(SharedLimit {
+            service: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+            domain: "hookgate".parse().unwrap(),
+        });
+    });
+    assert_eq!(told, "--rate-limit-addr has port 0: name the port, 1 to 65535");
 }
