@@ -171,7 +171,9 @@ fn check(world: &World, ingress: &Ingress) {
     let waited = wait::until("the table", PATIENCE, || {
         let answer = ingress.client.send(&hook);
         last = format!("{answer:?}");
-        answer.is_ok_and(|answer| answer.status == 200).then_some(())
+        answer
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
     });
     waited.unwrap_or_else(|error| panic!("{error}; last: {last}"));
     let here = world.hook("here");

@@ -101,7 +101,7 @@ fn failure_flood(world: &World) {
     let sender = world.client().from(from(21));
     let stranger = world.client().from(from(22));
     let attacker = world.client().from(from(23));
-    let admitted = |client: &e2e::Client, hook: &Hook, what: &str| match client.send(hook) {
+    let admitted = |client: &Client, hook: &Hook, what: &str| match client.send(hook) {
         Ok(response) => expect(what, &response, 200),
         Err(error) => panic!("{what}: {error:?}"),
     };
@@ -192,19 +192,26 @@ fn shared() {
         ..options()
     });
     let listener = ports::address();
-    let [ours, theirs] = [world.listener(), listener].map(|at| format!("port_value: {}", at.port()));
+    let [ours, theirs] =
+        [world.listener(), listener].map(|at| format!("port_value: {}", at.port()));
     let [admin, other] = [world.envoy().admin_address(), ports::address()]
         .map(|at| format!("port_value: {}", at.port()));
     let bootstrap = world.bootstrap().replace(&ours, &theirs);
     let bootstrap = bootstrap.replace(&admin, &other);
     let second = Envoy::start(ENVOY, &bootstrap, dir.path()).expect("another Envoy");
-    let clients = |last| [world.client(), Client::tls(listener, &world.tls)].map(|c| c.from(from(last)));
+    let clients =
+        |last| [world.client(), Client::tls(listener, &world.tls)].map(|c| c.from(from(last)));
     let hook = world.hook("generic-hmac");
     let genuine = Request::from(&hook);
-    let taken = || e2e::wait::until("the table", e2e::wait::PATIENCE, || {
-        let [_, client] = clients(50);
-        client.get("/").is_ok_and(|answer| answer.status == 404).then_some(())
-    });
+    let taken = || {
+        e2e::wait::until("the table", e2e::wait::PATIENCE, || {
+            let [_, client] = clients(50);
+            client
+                .get("/")
+                .is_ok_and(|answer| answer.status == 404)
+                .then_some(())
+        })
+    };
     taken().expect("the second Envoy has the table");
 
     let [first, other] = clients(51);
@@ -218,13 +225,23 @@ fn shared() {
     let [first, other] = clients(52);
     let forged = Request::from(&hook.clone().forged());
     assert_eq!(statuses(&first, vec![forged; 20], 4), [400; 20]);
-    assert_eq!(statuses(&other, vec![genuine.clone(); 2], 1), [429; 2], "forged ones count");
+    assert_eq!(
+        statuses(&other, vec![genuine.clone(); 2], 1),
+        [429; 2],
+        "forged ones count"
+    );
 
     drop(service);
     let [first, other] = clients(51);
     for client in [first, other] {
         assert_eq!(statuses(&client, vec![genuine.clone(); 5], 1), [200; 5]);
-        assert_eq!(client.send(hook.clone().forged()).expect("an answer").status, 400);
+        assert_eq!(
+            client
+                .send(hook.clone().forged())
+                .expect("an answer")
+                .status,
+            400
+        );
     }
     drop(second);
 }

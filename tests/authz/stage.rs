@@ -11,7 +11,6 @@ use e2e::process::Process;
 use e2e::tls::Tls;
 use e2e::trials::{self, options};
 use e2e::wait::{self, PATIENCE};
-use e2e::world::Options;
 use e2e::{Client, Request, Response, World, binaries, ports};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -104,7 +103,10 @@ const IDENTITY: &str = r#"          tls_certificates:
 pub(crate) fn ext_authz() -> Value {
     let bootstrap: Value = serde_saphyr::from_str(BOOTSTRAP).expect("the bootstrap is YAML");
     let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config";
-    bootstrap.pointer(filters).expect("the filter is there").clone()
+    bootstrap
+        .pointer(filters)
+        .expect("the filter is there")
+        .clone()
 }
 
 /// An Envoy, and a client of it.

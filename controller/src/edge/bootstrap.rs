@@ -163,7 +163,11 @@ static_resources:
         admin = socket_address(edge.admin),
         overload_manager = overload_manager(&edge.bounds),
         listener = socket_address(edge.listener),
-        proxy_protocol = if edge.proxy_protocol { PROXY_PROTOCOL } else { "" },
+        proxy_protocol = if edge.proxy_protocol {
+            PROXY_PROTOCOL
+        } else {
+            ""
+        },
         cert = quoted(&edge.tls_cert.to_string_lossy()),
         key = quoted(&edge.tls_key.to_string_lossy()),
         hcm = indent(&http_connection_manager(&edge.chain), 6),

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::host::HostPort;
-use super::input::{SharedLimit, Bounds, Chain, ClientAddress};
+use super::input::{Bounds, Chain, ClientAddress, SharedLimit};
 use super::tls::client_tls;
 use super::yaml::{indent, quoted};
 
@@ -68,7 +68,11 @@ pub(super) fn http_connection_manager(chain: &Chain) -> String {
         access_log = indent(ACCESS_LOG, 4).trim_end(),
         max = chain.max_hook_bytes,
         buffer = chain.max_hook_bytes.saturating_add(BUFFER_SLACK),
-        shared_key = if chain.shared_limit.is_some() { SHARED_KEY } else { "" },
+        shared_key = if chain.shared_limit.is_some() {
+            SHARED_KEY
+        } else {
+            ""
+        },
         http_filters = indent(&http_filters(chain), 4),
     )
 }
@@ -115,7 +119,10 @@ pub(super) fn clusters(chain: &Chain) -> String {
         xds_tls = chain.xds_tls.as_ref().map_or_else(String::new, |tls| {
             format!("\n{}", indent(&client_tls(tls, &chain.xds), 2).trim_end())
         }),
-        limits = chain.shared_limit.as_ref().map_or_else(String::new, limits_cluster),
+        limits = chain
+            .shared_limit
+            .as_ref()
+            .map_or_else(String::new, limits_cluster),
     )
 }
 
@@ -265,7 +272,10 @@ fn http_filters(chain: &Chain) -> String {
     format!(
         "{STRIP}{https}{limit}{shared}{FILTER}{GUARD}{ROUTER}",
         limit = address_limit(chain),
-        shared = chain.shared_limit.as_ref().map_or_else(String::new, shared_limit),
+        shared = chain
+            .shared_limit
+            .as_ref()
+            .map_or_else(String::new, shared_limit),
     )
 }
 

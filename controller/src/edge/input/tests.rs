@@ -216,5 +216,8 @@ fn a_rate_limit_service_needs_a_port() {
             domain: "hookgate".parse().unwrap(),
         });
     });
-    assert_eq!(told, "--rate-limit-addr has port 0: name the port, 1 to 65535");
+    assert_eq!(
+        told,
+        "--rate-limit-addr has port 0: name the port, 1 to 65535"
+    );
 }
