@@ -47,7 +47,12 @@ enum EdgeCommand {
     #[command(
         after_help = "Example:\n  hookgate edge bootstrap --tls-cert /etc/hookgate/tls.crt --tls-key /etc/hookgate/tls.key > envoy.yaml && envoy -c envoy.yaml"
     )]
-    Bootstrap(edge::BootstrapArgs),
+    Bootstrap(Box<edge::BootstrapArgs>),
+    /// Print what puts the filter into Contour's own Envoy: the overlay of its bootstrap, and the objects around it
+    #[command(
+        after_help = "Examples:\n  hookgate edge overlay --xds-ca ca.crt --format kustomize --output hookgate-edge\n  hookgate edge overlay --xds-ca ca.crt --format helm > values.yaml\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
+    )]
+    Overlay(Box<edge::OverlayArgs>),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -74,7 +79,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::Alerts(args) => alerts::run(args),
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
-            edge::run(args, &mut std::io::stdout()).map_err(Into::into)
+            edge::run(*args, &mut std::io::stdout()).map_err(Into::into)
+        }
+        Command::Edge(EdgeCommand::Overlay(args)) => {
+            edge::overlay(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
         }
     };
     match result {

@@ -1,6 +1,7 @@
 //! Why no configuration can be rendered: which flag, what is wrong with it, and what to write instead.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -89,6 +90,83 @@ pub enum EdgeError {
         least: u64,
         /// The largest value.
         most: u64,
+    },
+    /// A name that Kubernetes would refuse, or that is not safe here.
+    #[error("{flag} {value:?} {problem}")]
+    Name {
+        /// The flag at fault.
+        flag: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// What is wrong with it, and what to do.
+        problem: &'static str,
+    },
+    /// The placeholder would lead to the controller itself.
+    #[error(
+        "--controller-addr {address} is the placeholder Service itself: where the overlay is missing, Contour would send hooks around the gate; give the placeholder another --service, or hooks another Service"
+    )]
+    Loop {
+        /// The address.
+        address: String,
+    },
+    /// Nobody said how the table is protected on its way.
+    #[error("the table lets its reader forge hooks: {cure}, or take the risk with --xds-insecure")]
+    Unprotected {
+        /// What to give.
+        cure: &'static str,
+    },
+    /// More than one argument of a process may hold.
+    #[error(
+        "the overlay has {bytes} bytes, and an argument of a process holds {most}: give --xds-ca the one CA that signs the controller's certificate, not a bundle"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// A file that was named cannot be read or written.
+    #[error("failed to read or write {path:?}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Several files, and no folder for them.
+    #[error("--format kustomize writes several files: name a folder with --output DIR")]
+    NoFolder,
+    /// An Envoy could not be run.
+    #[error("failed to run {program:?}: give the path of an Envoy with --envoy")]
+    Envoy {
+        /// What was run.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What was run is no Envoy.
+    #[error("{program:?} is no Envoy: --version does not say so; give its path with --envoy")]
+    NoEnvoy {
+        /// What was run.
+        program: PathBuf,
+    },
+    /// An Envoy that this configuration was never tried with.
+    #[error(
+        "Envoy {version} is too old for this configuration: use 1.38 or newer, which Contour 1.33.6 and later come with"
+    )]
+    OldEnvoy {
+        /// Its version.
+        version: String,
+    },
+    /// Envoy would not start with it.
+    #[error("Envoy {version} refuses the configuration, so it is not printed: {message}")]
+    Refused {
+        /// Its version.
+        version: String,
+        /// What it says.
+        message: String,
     },
     /// The text could not be handed on.
     #[error("failed to write the configuration")]

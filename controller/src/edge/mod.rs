@@ -2,20 +2,26 @@
 //!
 //! [`chain`] renders what every way of running the filter shares (the HTTP connection manager with its
 //! filter chain, and the clusters); [`bootstrap()`] puts it behind a TLS listener of a stand-alone
-//! Envoy. The text carries comments, so that an operator can read what a line is for. Equal inputs
+//! Envoy, [`overlay()`] into Contour's own Envoy. The text carries comments, so that an operator can read what a line is for. Equal inputs
 //! give equal text.
 
 mod bootstrap;
 mod chain;
+mod contour;
 mod error;
 mod host;
 mod input;
 mod limits;
+mod objects;
+mod output;
+mod overlay;
 mod tls;
+mod validate;
 mod yaml;
 
 pub use bootstrap::{BootstrapArgs, bootstrap, run};
 
+pub use contour::{DEFAULT_SETTINGS, cluster_name, stat_name};
 pub use error::EdgeError;
 pub use host::{DnsName, HostPort};
 pub use input::{
@@ -23,3 +29,7 @@ pub use input::{
     StandAlone, XdsClientTls,
 };
 pub use limits::{BoundArgs, LimitArgs};
+pub use objects::{CONTROLLER_APP, CONTROLLER_SERVICE, HOOKS_PORT, XDS_PORT, XDS_SERVICE};
+pub use output::{Files, Format, OutputArgs};
+pub use overlay::{Overlay, OverlayArgs, Workload, overlay};
+pub use validate::EnvoyArgs;
