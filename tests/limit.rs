@@ -1,14 +1,22 @@
 //! Limits: exact across workers, and never turned against the genuine sender.
-#![expect(clippy::panic, reason = "a trial fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a trial fails by panicking"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use e2e::binaries::ENVOY;
+use e2e::envoy::Envoy;
+use e2e::ratelimit::RateLimit;
 use e2e::trials::{Trials, expect, options, statuses};
 use e2e::world::Options;
-use e2e::{Hook, Receiver, Request, World};
+use e2e::{Client, Hook, Receiver, Request, World, ports, readme};
+use tempfile::TempDir;
 
 /// Above the size up to which anybody's body is tried while the failure bucket is empty (64 KiB).
 const LARGE: usize = 200_000;
@@ -31,6 +39,10 @@ fn main() -> ExitCode {
         )
         .shared("a_flood_of_unknown_paths_delays_nobody", unknown_flood)
         .alone("an_address_is_limited_and_told_when_to_come_back", address)
+        .alone(
+            "a_shared_limit_holds_over_all_envoys_and_loses_no_hook_when_it_is_away",
+            shared,
+        )
         .run()
 }
 
@@ -89,7 +101,7 @@ fn failure_flood(world: &World) {
     let sender = world.client().from(from(21));
     let stranger = world.client().from(from(22));
     let attacker = world.client().from(from(23));
-    let admitted = |client: &e2e::Client, hook: &Hook, what: &str| match client.send(hook) {
+    let admitted = |client: &Client, hook: &Hook, what: &str| match client.send(hook) {
         Ok(response) => expect(what, &response, 200),
         Err(error) => panic!("{what}: {error:?}"),
     };
@@ -165,4 +177,71 @@ fn address() {
             Err(error) => panic!("another address: {error:?}"),
         }
     }
+}
+
+fn shared() {
+    let dir = TempDir::new().expect("a folder");
+    // A day's window: that of a minute would end within the trial.
+    let limits = readme::blocks(&readme::section("Limits"), "yaml")
+        .concat()
+        .replace("requests_per_unit: 600", "requests_per_unit: 20")
+        .replace("unit: minute", "unit: day");
+    let service = RateLimit::start(&limits, dir.path()).expect("the service starts");
+    let world = World::start(Options {
+        edge_flags: vec![format!("--rate-limit-addr={}", service.address())],
+        ..options()
+    });
+    let listener = ports::address();
+    let [ours, theirs] =
+        [world.listener(), listener].map(|at| format!("port_value: {}", at.port()));
+    let [admin, other] = [world.envoy().admin_address(), ports::address()]
+        .map(|at| format!("port_value: {}", at.port()));
+    let bootstrap = world.bootstrap().replace(&ours, &theirs);
+    let bootstrap = bootstrap.replace(&admin, &other);
+    let second = Envoy::start(ENVOY, &bootstrap, dir.path()).expect("another Envoy");
+    let clients =
+        |last| [world.client(), Client::tls(listener, &world.tls)].map(|c| c.from(from(last)));
+    let hook = world.hook("generic-hmac");
+    let genuine = Request::from(&hook);
+    let taken = || {
+        e2e::wait::until("the table", e2e::wait::PATIENCE, || {
+            let [_, client] = clients(50);
+            client
+                .get("/")
+                .is_ok_and(|answer| answer.status == 404)
+                .then_some(())
+        })
+    };
+    taken().expect("the second Envoy has the table");
+
+    let [first, other] = clients(51);
+    assert_eq!(statuses(&first, vec![genuine.clone(); 15], 1), [200; 15]);
+    let seen = statuses(&other, vec![genuine.clone(); 15], 1);
+    assert_eq!(seen, [[200; 5].as_slice(), &[429; 10]].concat());
+    for client in [&first, &other] {
+        let answer = client.send(&hook).expect("an answer");
+        expect("above the shared limit", &answer, 429);
+    }
+    let [first, other] = clients(52);
+    let forged = Request::from(&hook.clone().forged());
+    assert_eq!(statuses(&first, vec![forged; 20], 4), [400; 20]);
+    assert_eq!(
+        statuses(&other, vec![genuine.clone(); 2], 1),
+        [429; 2],
+        "forged ones count"
+    );
+
+    drop(service);
+    let [first, other] = clients(51);
+    for client in [first, other] {
+        assert_eq!(statuses(&client, vec![genuine.clone(); 5], 1), [200; 5]);
+        assert_eq!(
+            client
+                .send(hook.clone().forged())
+                .expect("an answer")
+                .status,
+            400
+        );
+    }
+    drop(second);
 }

@@ -18,15 +18,16 @@ Usage: cargo verify [-- STEP...]
 
 Steps, in order; all of them if none is named:
   parts    get what the tests run: the wasm target, the filter, the controller, the Envoys; with Go etcd, kube-apiserver, kubectl,
-           flux, Helm, Contour, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse;
-           from Debian's packages promtool
+           flux, Helm, Contour, NATS, Alertmanager, an OpenTelemetry Collector and Envoy's rate-limit service; with pip aiosmtpd and
+           Synapse; from Debian's packages promtool, Redis and RabbitMQ
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
 
 Needs rustup, Python 3 (with venv) and Go; ENVOY=FILE, ETCD=FILE, KUBE_APISERVER=FILE, KUBECTL=FILE, FLUX=FILE, HELM=FILE,
-CONTOUR=FILE, NATS_SERVER=FILE, ALERTMANAGER=FILE, OTEL_COLLECTOR=FILE and PROMTOOL=FILE take those from elsewhere. Where promtool is not on the
-PATH, apt-get and dpkg-deb take it from Debian; nothing is installed, and nobody has to be root.
+CONTOUR=FILE, NATS_SERVER=FILE, ALERTMANAGER=FILE, OTEL_COLLECTOR=FILE, RATELIMIT=FILE, PROMTOOL=FILE and REDIS_SERVER=FILE take
+those from elsewhere. Where the last two are not on the PATH, apt-get and dpkg-deb take them from Debian, as they do RabbitMQ; nothing is
+installed, and nobody has to be root.
 Exit codes: 0 all passed, 1 a step failed, 2 wrong arguments.";
 
 /// A step: its name, what it is, and what it does.
@@ -124,9 +125,12 @@ fn parts() -> Result<(), String> {
     servers::nats().map_err(words)?;
     servers::alertmanager().map_err(words)?;
     servers::otel_collector().map_err(words)?;
+    servers::ratelimit().map_err(words)?;
     python::aiosmtpd().map_err(words)?;
     python::synapse().map_err(words)?;
     debian::promtool().map_err(words)?;
+    debian::redis_server().map_err(words)?;
+    debian::rabbitmq().map_err(words)?;
     Ok(())
 }
 

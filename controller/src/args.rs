@@ -78,6 +78,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "xds_cert")]
     pub xds_client_ca: Option<PathBuf>,
 
+    /// Address for Envoy's ext_authz (gRPC): the same verdicts, where Envoy can't run the filter. Loopback, unless the xDS port's
+    /// TLS files, which serve this port too, or --ext-authz-insecure are given
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub ext_authz_addr: Option<SocketAddr>,
+
+    /// Serve ext_authz in plain text, on any address. Whoever is on the way reads tokens and bodies
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
+    pub ext_authz_insecure: bool,
+
+    /// Proxies in front of the Envoy that asks ext_authz, whose X-Forwarded-For is believed; Contour's num-trusted-hops
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=16))]
+    pub ext_authz_trusted_hops: u8,
+
     /// Largest body of a hook, in bytes; at most 26214400
     #[arg(long, value_name = "BYTES", default_value_t = 3_145_728, value_parser = clap::value_parser!(u64).range(1..=hook::config::MAX_BODY))]
     pub max_hook_bytes: u64,

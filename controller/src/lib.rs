@@ -8,6 +8,8 @@
 //!     │ Compiled: Gate, Plans, table
 //!     ├──► xds ──► Envoy                         the table and the filter's code; reports come back
 //!     ▼
+//!  authz ──► Envoy, where it does not run the filter
+//!
 //!  trigger::server ──► trigger::deliver ──► trigger::select (pure) ──► trigger::annotate ──► a Requester
 //!
 //!  notify::server ──► notify::select (pure) ──► notify::spool ──► notify::dispatch ──► notify::transport
@@ -24,6 +26,7 @@ pub mod address;
 pub mod annotations;
 pub mod api;
 pub mod args;
+pub mod authz;
 pub mod cel;
 pub mod clock;
 pub mod commands;

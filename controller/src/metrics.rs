@@ -62,6 +62,11 @@ pub const DOCS: &[Doc] = &[
         help: "Hooks decided by the controller, by receiver type and reason word",
     },
     Doc {
+        name: "hookgate_ext_authz_checks_total",
+        labels: "type, outcome",
+        help: "Hooks that Envoy asked about by ext_authz, by receiver type and reason word; what was refused counts among the hooks decided, too",
+    },
+    Doc {
         name: "hookgate_reconcile_requests_total",
         labels: "outcome",
         help: "Resources that hooks asked to reconcile, by what became of it",
@@ -204,6 +209,7 @@ pub struct Metrics {
     reconcile: Family<ReconcileLabels, Histogram>,
     leads: Family<LeaseLabels, Gauge>,
     hooks: Family<HookLabels, Counter>,
+    checks: Family<HookLabels, Counter>,
     reconcile_requests: Family<OutcomeLabels, Counter>,
     receivers: Family<ReadyLabels, Gauge>,
     problems: Gauge,
@@ -249,6 +255,7 @@ impl Metrics {
             reconcile: Family::new_with_constructor(reconcile_histogram),
             leads: Family::default(),
             hooks: Family::default(),
+            checks: Family::default(),
             reconcile_requests: Family::default(),
             receivers: Family::default(),
             problems: Gauge::default(),
@@ -276,6 +283,7 @@ impl Metrics {
         add(&mut self.registry, docs.next(), self.reconcile.clone());
         add(&mut self.registry, docs.next(), self.leads.clone());
         add(&mut self.registry, docs.next(), self.hooks.clone());
+        add(&mut self.registry, docs.next(), self.checks.clone());
         add(
             &mut self.registry,
             docs.next(),
@@ -355,6 +363,13 @@ impl Metrics {
     /// A hook was decided on.
     pub(crate) fn decided(&self, r#type: &'static str, outcome: &'static str) {
         self.hooks
+            .get_or_create(&HookLabels { r#type, outcome })
+            .inc();
+    }
+
+    /// Envoy asked about a hook by `ext_authz`.
+    pub(crate) fn checked(&self, r#type: &'static str, outcome: &'static str) {
+        self.checks
             .get_or_create(&HookLabels { r#type, outcome })
             .inc();
     }
@@ -469,6 +484,7 @@ mod tests {
         drop(metrics.inflight());
         metrics.answered("BREW", 200, 0.1);
         metrics.decided("github", "admitted");
+        metrics.checked("github", "admitted");
         metrics.requested("done");
         metrics.reconciled("ns", "a", 0.1);
         metrics.leads(true);

@@ -20,6 +20,7 @@ use self::running::Running;
 use self::signals::Signals;
 use crate::annotations::Defaults;
 use crate::args::RunArgs;
+use crate::authz;
 use crate::control::ControlError;
 use crate::kubernetes::ConnectError;
 use crate::manifests::ManifestsError;
@@ -72,6 +73,12 @@ pub enum RunError {
     /// The xDS port.
     #[error(transparent)]
     Xds(#[from] XdsError),
+    /// The `ext_authz` port.
+    #[error(transparent)]
+    Authz(#[from] authz::Exposed),
+    /// The server of that port.
+    #[error("failed to serve ext_authz")]
+    ServeAuthz(#[source] tonic::transport::Error),
     /// Something ended that should go on until the end of the process.
     #[error("{0} ended")]
     Ended(&'static str),
@@ -83,8 +90,8 @@ pub enum RunError {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// [`RunError`] if something needed can't be had at the start, or if the xDS server ends while it runs: Envoy would keep
-/// an old table unnoticed. Other later failures are logged and mended.
+/// [`RunError`] if something needed can't be had at the start, or if the server of the table or of ext_authz ends while it
+/// runs: Envoy would keep an old table unnoticed, or refuse every hook. Other later failures are logged and mended.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // The process may be a test's second: the first provider stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -94,7 +101,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let mut running = Running::start(&args, parts, stop, stopped);
     tracing::info!(
         hooks = %args.receiver_addr, events = %args.events.events_addr, xds = %args.xds_addr,
-        metrics = %args.metrics_addr, health = %args.health_addr, "listening"
+        metrics = %args.metrics_addr, health = %args.health_addr,
+        ext_authz = args.ext_authz_addr.map(tracing::field::display), "listening"
     );
 
     let result = tokio::select! {

@@ -99,6 +99,16 @@ const NATS: Program = Program {
     embeds: None,
 };
 
+const RATELIMIT: Program = Program {
+    name: "ratelimit",
+    folder: "ratelimit",
+    variable: "RATELIMIT",
+    package: "github.com/envoyproxy/ratelimit/src/service_cmd",
+    module: "github.com/envoyproxy/ratelimit",
+    version_variable: None,
+    embeds: None,
+};
+
 /// etcd: the variable `ETCD`, or one in `target/tools`, or a build of the module in `tests/servers/etcd`.
 ///
 /// # Errors
@@ -193,6 +203,16 @@ pub fn otel_collector() -> Result<PathBuf, Error> {
     OTEL_COLLECTOR.find()
 }
 
+/// Envoy's rate-limit service: the variable `RATELIMIT`, or one in `target/tools`, or a build of the module in
+/// `tests/servers/ratelimit`.
+///
+/// # Errors
+///
+/// When Go is missing or too old, or the build fails.
+pub fn ratelimit() -> Result<PathBuf, Error> {
+    RATELIMIT.find()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +229,7 @@ mod tests {
             KUBECTL,
             NATS,
             OTEL_COLLECTOR,
+            RATELIMIT,
         ] {
             program.check();
         }

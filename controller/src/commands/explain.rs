@@ -199,7 +199,7 @@ fn tell(
     let request = &captured.request;
     let ledgers = Ledgers::default();
     let lender = Lender {
-        peer: args.client,
+        peer: Some(args.client),
         ledgers: &ledgers,
     };
     let decision = match compiled

@@ -52,6 +52,10 @@ pub struct BootstrapArgs {
     /// Where a sender's address is read: peer, contour, or xff:N behind N proxies
     #[arg(long, value_name = "peer|contour|xff:N", default_value = "peer")]
     pub client_address: ClientAddress,
+    /// Take connections that begin with a PROXY protocol header only, and believe what it says of the sender's address: for
+    /// TLS that is passed through. Whoever else reaches the listener can choose an address
+    #[arg(long)]
+    pub proxy_protocol: bool,
     /// How much a sender may send.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -70,12 +74,14 @@ impl From<BootstrapArgs> for StandAlone {
             max_hook_bytes: args.limits.max_hook_bytes,
             address_rate: args.limits.address_rate,
             address_burst: args.limits.address_burst,
+            shared_limit: args.limits.shared(),
         };
         Self {
             listener: args.listener_addr,
             tls_cert: args.tls_cert,
             tls_key: args.tls_key,
             admin: args.admin_addr,
+            proxy_protocol: args.proxy_protocol,
             chain,
             bounds: args.bounds.into(),
         }
@@ -136,7 +142,7 @@ static_resources:
       {listener}
     # Small, so that bodies are hashed in small pieces and no request waits for another's.
     per_connection_buffer_limit_bytes: 65536
-    filter_chains:
+{proxy_protocol}    filter_chains:
     - transport_socket_connect_timeout: 5s
       transport_socket:
         name: envoy.transport_sockets.tls
@@ -157,12 +163,26 @@ static_resources:
         admin = socket_address(edge.admin),
         overload_manager = overload_manager(&edge.bounds),
         listener = socket_address(edge.listener),
+        proxy_protocol = if edge.proxy_protocol {
+            PROXY_PROTOCOL
+        } else {
+            ""
+        },
         cert = quoted(&edge.tls_cert.to_string_lossy()),
         key = quoted(&edge.tls_key.to_string_lossy()),
         hcm = indent(&http_connection_manager(&edge.chain), 6),
         clusters = indent(&clusters(&edge.chain), 2),
     ))
 }
+
+/// In front of TLS; without the header the connection is closed.
+const PROXY_PROTOCOL: &str = r#"    # Whoever passes TLS through says who is at the other end (--proxy-protocol); without that: closed.
+    listener_filters_timeout: 5s
+    listener_filters:
+    - name: envoy.filters.listener.proxy_protocol
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
+"#;
 
 /// A `socket_address` in flow style. `[::]` takes IPv4 too, as everywhere else.
 fn socket_address(address: SocketAddr) -> String {
@@ -237,6 +257,9 @@ mod tests {
             "--address-burst=1234",
             "--max-connections=77",
             "--max-heap-bytes=300000000",
+            "--rate-limit-addr=limits.example:8081",
+            "--rate-limit-domain=hooks.example",
+            "--proxy-protocol",
         ]);
         for piece in [
             r#"socket_address: {address: "::", port_value: 443, ipv4_compat: true}"#,
@@ -254,6 +277,9 @@ mod tests {
             "token_bucket: {max_tokens: 1234, tokens_per_fill: 3, fill_interval: 2s}\n",
             "max_active_downstream_connections: 77\n",
             "max_heap_size_bytes: 300000000\n",
+            r#"{address: "limits.example", port_value: 8081}"#,
+            "domain: \"hooks.example\"\n",
+            "listener_filters:\n    - name: envoy.filters.listener.proxy_protocol\n",
         ] {
             assert!(text.contains(piece), "{piece}");
         }
@@ -298,7 +324,8 @@ mod tests {
     #[test]
     fn the_text_is_yaml_for_every_source_of_the_client_address() {
         for source in ["peer", "contour", "xff:1"] {
-            let text = printed(&["--client-address", source]);
+            let shared = "--rate-limit-addr=127.0.0.1:8081";
+            let text = printed(&["--client-address", source, shared]);
             let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
             let chain =
                 "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
@@ -316,6 +343,7 @@ mod tests {
                 [
                     "hookgate.strip",
                     "hookgate.address",
+                    "hookgate.shared",
                     "hookgate",
                     "hookgate.guard",
                     "envoy.filters.http.router"

@@ -2,7 +2,7 @@
 //! clusters, the protection of Envoy's memory, and how statistics become labels.
 //!
 //! ```text
-//! request ─► strip ─► [https] ─► limit per address ─► filter (ECDS; native 503) ─► guard ─► router
+//! request ─► strip ─► [https] ─► limit per address ─► [shared limit] ─► filter (ECDS; native 503) ─► guard ─► router
 //! ```
 //!
 //! Each function gives a YAML fragment at column 0 that ends in a line break; who embeds it indents.
@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::host::HostPort;
-use super::input::{Bounds, Chain, ClientAddress};
+use super::input::{Bounds, Chain, ClientAddress, SharedLimit};
 use super::tls::client_tls;
 use super::yaml::{indent, quoted};
 
@@ -61,13 +61,18 @@ pub(super) fn http_connection_manager(chain: &Chain) -> String {
             cluster: hookgate_controller
             # The controller answers within 9 s; the sender gives up at 10 s.
             timeout: 15s
-    http_filters:
+{shared_key}    http_filters:
 {http_filters}"#,
         client_address = indent(&client_address(chain.client_address), 4).trim_end(),
         local_reply = indent(&local_reply(chain), 4).trim_end(),
         access_log = indent(ACCESS_LOG, 4).trim_end(),
         max = chain.max_hook_bytes,
         buffer = chain.max_hook_bytes.saturating_add(BUFFER_SLACK),
+        shared_key = if chain.shared_limit.is_some() {
+            SHARED_KEY
+        } else {
+            ""
+        },
         http_filters = indent(&http_filters(chain), 4),
     )
 }
@@ -108,12 +113,16 @@ pub(super) fn clusters(chain: &Chain) -> String {
           connection_keepalive:
             interval: 30s
             timeout: 10s
-"#,
+{limits}"#,
         controller = indent(&endpoint("hookgate_controller", &chain.controller), 2).trim_end(),
         xds = indent(&endpoint("hookgate_ecds", &chain.xds), 2).trim_end(),
         xds_tls = chain.xds_tls.as_ref().map_or_else(String::new, |tls| {
             format!("\n{}", indent(&client_tls(tls, &chain.xds), 2).trim_end())
         }),
+        limits = chain
+            .shared_limit
+            .as_ref()
+            .map_or_else(String::new, limits_cluster),
     )
 }
 
@@ -261,8 +270,12 @@ fn http_filters(chain: &Chain) -> String {
         ClientAddress::Peer | ClientAddress::ForwardedFor { .. } => "",
     };
     format!(
-        "{STRIP}{https}{limit}{FILTER}{GUARD}{ROUTER}",
-        limit = address_limit(chain)
+        "{STRIP}{https}{limit}{shared}{FILTER}{GUARD}{ROUTER}",
+        limit = address_limit(chain),
+        shared = chain
+            .shared_limit
+            .as_ref()
+            .map_or_else(String::new, shared_limit),
     )
 }
 
@@ -325,6 +338,34 @@ fn address_limit(chain: &Chain) -> String {
     )
 }
 
+/// What the shared limit counts by: the same as the limit of this Envoy.
+const SHARED_KEY: &str = r#"            rate_limits:
+            - actions:
+              - masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}
+"#;
+
+/// Behind the limit of this Envoy, which thereby limits how often the service is asked; in front of the filter, so that
+/// forged hooks count.
+fn shared_limit(limit: &SharedLimit) -> String {
+    format!(
+        r#"# The same for all Envoys together, as the rate-limit service says. It is asked for 100 ms at most; while it is
+# away the limits of each Envoy hold, and no hook is lost.
+- name: hookgate.shared
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
+    domain: {domain}
+    timeout: 0.1s
+    failure_mode_deny: false
+    disable_x_envoy_ratelimited_header: true
+    rate_limit_service:
+      transport_api_version: V3
+      grpc_service:
+        envoy_grpc: {{cluster_name: hookgate_ratelimit}}
+"#,
+        domain = quoted(&limit.domain.to_string()),
+    )
+}
+
 const FILTER: &str = r#"# 3. The filter, with code and table from the controller. Until the first push, and in an Envoy without
 # a Wasm engine, a native 503 stands in its place. A push that is refused leaves the last good one.
 - name: hookgate
@@ -368,6 +409,25 @@ const ROUTER: &str = r#"- name: envoy.filters.http.router
     "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
     suppress_envoy_headers: true
 "#;
+
+fn limits_cluster(limit: &SharedLimit) -> String {
+    format!(
+        r#"# Who counts for all Envoys (gRPC).
+- name: hookgate_ratelimit
+  connect_timeout: 1s
+{service}
+  typed_extension_protocol_options:
+    envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+      "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+      explicit_http_config:
+        http2_protocol_options:
+          connection_keepalive:
+            interval: 30s
+            timeout: 10s
+"#,
+        service = indent(&endpoint("hookgate_ratelimit", &limit.service), 2).trim_end(),
+    )
+}
 
 /// A cluster's type and its one endpoint: an IP address as it is, a name resolved again and again.
 fn endpoint(cluster: &str, at: &HostPort) -> String {

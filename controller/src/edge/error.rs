@@ -52,6 +52,14 @@ pub enum EdgeError {
         /// The refused text, shortened.
         value: String,
     },
+    /// Not a name that a rate-limit service's domain has.
+    #[error(
+        "{value:?} is not a domain of limits: use 1 to 63 letters, digits, dots, dashes or underscores, for example hookgate"
+    )]
+    LimitDomain {
+        /// The refused text, shortened.
+        value: String,
+    },
     /// An unknown place to read the client's address.
     #[error(
         "{value:?} is not a place to read the client's address: use peer, contour, or xff:N with N the number of proxies in front of Envoy"

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use super::error::{EdgeError, shorten};
 use super::host::{DnsName, HostPort};
+use super::limits::LimitDomain;
 
 /// The largest `--max-hook-bytes`: 25 MiB, GitHub's largest payload.
 pub const MAX_HOOK_BYTES_CEILING: u64 = 26_214_400;
@@ -43,6 +44,17 @@ pub struct Chain {
     pub address_rate: u32,
     /// Requests that one address may send at once.
     pub address_burst: u32,
+    /// The limit that all Envoys share, if there is one.
+    pub shared_limit: Option<SharedLimit>,
+}
+
+/// A limit that all Envoys share, by Envoy's rate-limit protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedLimit {
+    /// The service that counts.
+    pub service: HostPort,
+    /// Under which name it looks for the limits.
+    pub domain: LimitDomain,
 }
 
 impl Default for Chain {
@@ -56,6 +68,7 @@ impl Default for Chain {
             max_hook_bytes: 3_145_728,
             address_rate: 12_000,
             address_burst: 6_000,
+            shared_limit: None,
         }
     }
 }
@@ -68,6 +81,9 @@ impl Chain {
     pub fn check(&self) -> Result<(), EdgeError> {
         check_port("--xds-addr", self.xds.port())?;
         check_port("--controller-addr", self.controller.port())?;
+        if let Some(limit) = &self.shared_limit {
+            check_port("--rate-limit-addr", limit.service.port())?;
+        }
         if let Some(tls) = &self.xds_tls {
             tls.check()?;
         }
@@ -131,6 +147,8 @@ pub struct StandAlone {
     pub tls_key: PathBuf,
     /// Envoy's admin interface. Loopback only: it shows the table and can stop Envoy.
     pub admin: SocketAddr,
+    /// Whether every connection begins with who is at its other end, in PROXY protocol.
+    pub proxy_protocol: bool,
     /// The chain of filters, and what it needs.
     pub chain: Chain,
     /// What Envoy may take.
@@ -145,6 +163,7 @@ impl Default for StandAlone {
             tls_cert: PathBuf::from("/etc/hookgate/tls.crt"),
             tls_key: PathBuf::from("/etc/hookgate/tls.key"),
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            proxy_protocol: false,
             chain: Chain::default(),
             bounds: Bounds::default(),
         }

@@ -206,7 +206,7 @@ fn sent(compiled: &Compiled, path: &str, headers: &[(&str, &str)], body: &str) -
     };
     let ledgers = Ledgers::default();
     let lender = Lender {
-        peer: std::net::Ipv4Addr::LOCALHOST.into(),
+        peer: Some(std::net::Ipv4Addr::LOCALHOST.into()),
         ledgers: &ledgers,
     };
     let decision = match compiled.gate.headers(&request, body.is_empty(), 0, &lender) {

@@ -21,6 +21,7 @@ pub(super) struct Listeners {
     pub(super) xds: TcpListener,
     pub(super) metrics: TcpListener,
     pub(super) health: TcpListener,
+    pub(super) authz: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -31,6 +32,10 @@ impl Listeners {
             xds: bind(args.xds_addr, "xDS")?,
             metrics: bind(args.metrics_addr, "metrics")?,
             health: bind(args.health_addr, "health")?,
+            authz: args
+                .ext_authz_addr
+                .map(|address| bind(address, "ext_authz"))
+                .transpose()?,
         })
     }
 }

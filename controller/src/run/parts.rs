@@ -13,7 +13,7 @@ use crate::control::Socket;
 use crate::notify::service;
 use crate::notify::spool::Spool;
 use crate::trigger::select::Reach;
-use crate::xds;
+use crate::{authz, xds};
 
 /// A wasm module larger than this is not ours.
 const MAX_FILTER: usize = 16 * 1024 * 1024;
@@ -46,6 +46,9 @@ impl Parts {
         }
         let tls = xds_tls(args);
         xds::bind_policy(args.xds_addr, tls.as_ref(), args.xds_insecure)?;
+        if let Some(address) = args.ext_authz_addr {
+            authz::bind_policy(address, tls.is_some(), args.ext_authz_insecure)?;
+        }
         let tls = match tls {
             Some(files) => Some(files.load().await?),
             None => None,

@@ -16,6 +16,7 @@ use super::source::{AnyRequester, shutdown_delay};
 use super::{RunError, alerts, options};
 use crate::activity::Activities;
 use crate::args::RunArgs;
+use crate::authz::Authz;
 use crate::control::Control;
 use crate::health::{self, Readiness};
 use crate::metrics::Metrics;
@@ -25,7 +26,7 @@ use crate::receiver::jwks::{self, Jwks};
 use crate::trigger::annotate::Annotator;
 use crate::trigger::deliver::Deliverer;
 use crate::trigger::server::HookServer;
-use crate::xds::{self, Edges, XdsError};
+use crate::xds::{self, Edges, LoadedTls, XdsError};
 
 /// What runs.
 pub(super) struct Running {
@@ -39,6 +40,7 @@ pub(super) struct Running {
     events: Service,
     reconciling: Vec<JoinHandle<()>>,
     xds: JoinHandle<Result<(), XdsError>>,
+    authz: JoinHandle<Result<(), tonic::transport::Error>>,
     /// Has nothing to finish.
     background: Vec<JoinHandle<()>>,
 }
@@ -83,6 +85,19 @@ impl Running {
             deliverer.clone(),
             args.trusted_proxies.clone(),
         ));
+        let acceptor = tls.as_ref().filter(|_| !args.ext_authz_insecure);
+        let authz = tokio::spawn({
+            let hops = args.ext_authz_trusted_hops.into();
+            let authz = Authz::new(current.clone(), deliverer.clone(), hops);
+            let (tls, bodies) = (acceptor.map(LoadedTls::acceptor), server.bodies());
+            let stopped = stopped.clone();
+            async move {
+                match listeners.authz {
+                    Some(listener) => authz.serve(listener, tls, bodies, stopped).await,
+                    None => Ok(is_true(stopped).await),
+                }
+            }
+        });
         let hooks = tokio::spawn(server.serve(listeners.hooks, stopped.clone()));
         let sink = report_sink(current.clone(), activities.clone(), jwks.clone());
         let xds = tokio::spawn({
@@ -139,15 +154,22 @@ impl Running {
             events,
             reconciling: reconciling.unwrap_or_default(),
             xds,
+            authz,
             background: vec![publishing, refreshing],
         }
     }
 
     /// Waits for the end of what should not end. Safe to drop.
     pub(super) async fn failure(&mut self) -> RunError {
-        match (&mut self.xds).await {
-            Ok(Err(error)) => RunError::Xds(error),
-            Ok(Ok(())) | Err(_) => RunError::Ended("the xDS server"),
+        tokio::select! {
+            ended = &mut self.xds => match ended {
+                Ok(Err(error)) => RunError::Xds(error),
+                Ok(Ok(())) | Err(_) => RunError::Ended("the xDS server"),
+            },
+            ended = &mut self.authz => match ended {
+                Ok(Err(error)) => RunError::ServeAuthz(error),
+                Ok(Ok(())) | Err(_) => RunError::Ended("the ext_authz server"),
+            },
         }
     }
 
@@ -162,6 +184,11 @@ impl Running {
         }
         let _ = self.stop.send(true);
         let _ = self.hooks.await;
+        if !self.authz.is_finished()
+            && let Ok(Err(error)) = self.authz.await
+        {
+            tracing::error!(%error, "the ext_authz server failed");
+        }
         self.deliverer.drain().await;
         self.events.stopped().await;
         for handle in self.reconciling {

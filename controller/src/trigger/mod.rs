@@ -5,6 +5,7 @@
 //! ```
 
 pub mod annotate;
+pub mod bodies;
 pub mod deliver;
 pub mod select;
 pub mod server;

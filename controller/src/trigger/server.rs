@@ -16,7 +16,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::RETRY_AFTER;
 use hyper::{Response, StatusCode};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
@@ -24,16 +24,17 @@ use crate::inbound::Inbound;
 use crate::publish::Compiled;
 use crate::signature::Ring;
 use crate::trigger::annotate::Requester;
+use crate::trigger::bodies::Bodies;
 use crate::trigger::deliver::{Deliverer, Outcome};
 
 /// nc's limit of the whole request's reading.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once; the next one waits to be accepted.
 const CONNECTIONS: usize = 4_096;
-/// Bytes of bodies held at once, in units of a KiB.
-const BODY_BUDGET_KIB: usize = 128 * 1024;
 /// How long a stop waits for what is in flight; a hook takes at most 9 s.
 const DRAIN: Duration = Duration::from_secs(12);
+/// The header in which a trusted proxy names the client.
+pub(crate) const CLIENT: &str = "x-hookgate-client";
 
 type Reply = Response<EmptyBody>;
 /// Nothing is ever written to a hook's sender but a status.
@@ -46,7 +47,7 @@ pub struct HookServer<R> {
     delivery: Arc<Deliverer<R>>,
     trusted_proxies: Vec<Cidr>,
     ledgers: Ledgers,
-    budget: Semaphore,
+    bodies: Bodies,
 }
 
 impl<R: Requester> HookServer<R> {
@@ -61,8 +62,13 @@ impl<R: Requester> HookServer<R> {
             delivery,
             trusted_proxies,
             ledgers: Ledgers::default(),
-            budget: Semaphore::new(BODY_BUDGET_KIB),
+            bodies: Bodies::default(),
         }
+    }
+
+    /// The memory that its bodies take, to be shared with other ports.
+    pub fn bodies(&self) -> Bodies {
+        self.bodies.clone()
     }
 
     /// Serves until `stop` turns true, then answers what is in flight.
@@ -106,7 +112,7 @@ impl<R: Requester> HookServer<R> {
         }
         let (head, mut body) = request.into_parts();
         let lender = Lender {
-            peer: self.client(&head.headers, peer),
+            peer: Some(self.client(&head.headers, peer)),
             ledgers: &self.ledgers,
         };
         let target = head.uri.to_string();
@@ -175,17 +181,16 @@ impl<R: Requester> HookServer<R> {
         body: &mut Incoming,
         arrived: Instant,
         mut feed: impl FnMut(&[u8]) -> Result<(), Decision>,
-    ) -> Result<Held<'_>, Ended> {
+    ) -> Result<Held, Ended> {
         let max = usize::try_from(self.current.load().gate.max_body().min(MAX_BODY)).unwrap_or(0);
         let declared = body
             .size_hint()
             .exact()
             .and_then(|n| usize::try_from(n).ok());
-        let kib = declared.unwrap_or(max).min(max).div_ceil(1024);
         let permit = self
-            .budget
-            .try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX))
-            .map_err(|_| Ended::Rejected(Rejection::Busy))?;
+            .bodies
+            .hold(declared.unwrap_or(max).min(max))
+            .map_err(Ended::Rejected)?;
         let mut whole = Vec::with_capacity(declared.unwrap_or(0).min(max));
         let deadline = arrived + REQUEST_TIMEOUT;
         loop {
@@ -220,18 +225,16 @@ impl<R: Requester> HookServer<R> {
         {
             return peer;
         }
-        let named = headers
-            .get("x-hookgate-client")
-            .and_then(|value| value.to_str().ok());
+        let named = headers.get(CLIENT).and_then(|value| value.to_str().ok());
         named.and_then(|text| text.parse().ok()).unwrap_or(peer)
     }
 }
 
 /// A body, and its share of the memory that bodies may take.
 #[derive(Default)]
-struct Held<'a> {
+struct Held {
     bytes: Vec<u8>,
-    _permit: Option<SemaphorePermit<'a>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 fn is_admitted(decision: &Decision) -> bool {
@@ -283,13 +286,13 @@ impl Ledgers {
 
 /// What this process lends to the Gate.
 pub(crate) struct Lender<'a> {
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) ledgers: &'a Ledgers,
 }
 
 impl Host for Lender<'_> {
     fn peer(&self) -> Option<IpAddr> {
-        Some(self.peer)
+        self.peer
     }
 
     fn update(&self, key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> bool {

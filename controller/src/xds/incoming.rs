@@ -27,42 +27,46 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed, as when file descriptors run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections of `listener`, without end; the next one waits until there is room.
-pub(super) fn accept(
+/// Connections of `listener`, without end; the next one waits until there is room. `what` comes in, for the log.
+pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<Acceptor>,
+    what: &'static str,
 ) -> impl Stream<Item = Result<Connection, io::Error>> + Send {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    futures_util::stream::unfold((listener, tls, room), |(listener, tls, room)| async move {
-        let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((tcp, _)) => {
-                    // Without it small frames wait for an acknowledgment; with an error they do so too.
-                    let _ = tcp.set_nodelay(true);
-                    let info = tcp.connect_info();
-                    let connection = Connection {
-                        io: match &tls {
-                            Some(tls) => Io::Handshake(Box::new(tls.accept(tcp))),
-                            None => Io::Plain(tcp),
-                        },
-                        info,
-                        deadline: Some(Box::pin(tokio::time::sleep(FIRST_BYTE))),
-                        _permit: permit,
-                    };
-                    return Some((Ok(connection), (listener, tls, room)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "failed to accept an xDS connection");
-                    tokio::time::sleep(PAUSE).await;
+    futures_util::stream::unfold(
+        (listener, tls, room),
+        move |(listener, tls, room)| async move {
+            let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+            loop {
+                match listener.accept().await {
+                    Ok((tcp, _)) => {
+                        // Without it small frames wait for an acknowledgment; with an error they do so too.
+                        let _ = tcp.set_nodelay(true);
+                        let info = tcp.connect_info();
+                        let connection = Connection {
+                            io: match &tls {
+                                Some(tls) => Io::Handshake(Box::new(tls.accept(tcp))),
+                                None => Io::Plain(tcp),
+                            },
+                            info,
+                            deadline: Some(Box::pin(tokio::time::sleep(FIRST_BYTE))),
+                            _permit: permit,
+                        };
+                        return Some((Ok(connection), (listener, tls, room)));
+                    }
+                    Err(error) => {
+                        tracing::warn!(what, %error, "failed to accept a connection");
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// A connection that counts against the limit as long as it lives.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     io: Io,
     info: TcpConnectInfo,
     deadline: Option<Pin<Box<Sleep>>>,

@@ -36,8 +36,10 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 pub use edges::{Counts, EdgeStatus, Edges, Nack};
+pub(crate) use incoming::accept;
 pub use report::{REPORT_PATH, ReportSink};
 pub use resource::{RESOURCE, Snapshot};
+pub(crate) use tls::Acceptor;
 pub use tls::{LoadedTls, TlsProblem, XdsTls};
 
 /// How long a stopping server waits for conversations to end.
@@ -128,7 +130,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(16 * 1024)
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming::accept(listener, acceptor), async move {
+        .serve_with_incoming_shutdown(accept(listener, acceptor, "xDS"), async move {
             shutdown.await;
             stop.send_replace(true);
         });

@@ -149,7 +149,7 @@ impl XdsTls {
 
 impl LoadedTls {
     /// Accepts with what was last good.
-    pub(super) fn acceptor(&self) -> Acceptor {
+    pub(crate) fn acceptor(&self) -> Acceptor {
         Acceptor(Arc::clone(&self.current))
     }
 
@@ -219,7 +219,7 @@ fn failed(error: &XdsError, edges: &Edges) {
 
 /// Makes TLS of a connection.
 #[derive(Clone)]
-pub(super) struct Acceptor(Arc<ArcSwap<ServerConfig>>);
+pub(crate) struct Acceptor(Arc<ArcSwap<ServerConfig>>);
 
 impl Acceptor {
     /// The handshake of a connection.

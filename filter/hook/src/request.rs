@@ -39,7 +39,10 @@ impl<'a> Request<'a> {
     }
 
     /// The declared length of the body in bytes, or `None` if it is not declared.
-    pub(crate) fn content_length(&self) -> Result<Option<u64>, Rejection> {
+    ///
+    /// # Errors
+    /// [`Rejection::DuplicateHeader`] if it came twice, [`Rejection::BadRequest`] if it is no number.
+    pub fn content_length(&self) -> Result<Option<u64>, Rejection> {
         let Some(value) = self.one("content-length")? else {
             return Ok(None);
         };

@@ -190,3 +190,34 @@ fn numbers_have_limits() {
         .map(str::to_owned),
     );
 }
+
+#[test]
+fn a_domain_of_limits_is_a_plain_word() {
+    let long = "a".repeat(63);
+    for text in ["hookgate", "a.b-c_1", &long] {
+        let got = text.parse::<LimitDomain>().map(|domain| domain.to_string());
+        assert_eq!(got.unwrap(), text);
+    }
+    for text in ["", "a b", "a\"", "a\n", "ä", &"a".repeat(64)] {
+        assert_eq!(
+            text.parse::<LimitDomain>().unwrap_err().to_string(),
+            format!(
+                "{text:?} is not a domain of limits: use 1 to 63 letters, digits, dots, dashes or underscores, for example hookgate"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_rate_limit_service_needs_a_port() {
+    let told = refusal(|edge| {
+        edge.chain.shared_limit = Some(SharedLimit {
+            service: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+            domain: "hookgate".parse().unwrap(),
+        });
+    });
+    assert_eq!(
+        told,
+        "--rate-limit-addr has port 0: name the port, 1 to 65535"
+    );
+}
