@@ -19,7 +19,7 @@ Usage: cargo verify [-- STEP...]
 Steps, in order; all of them if none is named:
   parts    get what the tests run: the wasm target, the filter, the controller, the Envoys; with Go etcd, kube-apiserver, kubectl,
            flux, Helm, NATS, Alertmanager and an OpenTelemetry Collector; with pip aiosmtpd and Synapse;
-           from Debian's packages promtool
+           from Debian's packages promtool and RabbitMQ
   core     cargo test of the core and the controller, the README's tables among them
   house    tidy and licences
   e2e      real Envoys, a real API server, real binaries, the README's commands
@@ -125,6 +125,7 @@ fn parts() -> Result<(), String> {
     python::aiosmtpd().map_err(words)?;
     python::synapse().map_err(words)?;
     debian::promtool().map_err(words)?;
+    debian::rabbitmq().map_err(words)?;
     Ok(())
 }
 

@@ -36,6 +36,31 @@ const REDIS_SERVER: Program = Program {
     with: &["redis-tools"],
 };
 
+const RABBITMQ: Program = Program {
+    // Started by the runtime of Erlang, as its own scripts know only where packages are installed.
+    name: "rabbitmq-server",
+    variable: "RABBITMQ_SERVER",
+    package: "rabbitmq-server",
+    with: &[
+        "erlang-asn1",
+        "erlang-base",
+        "erlang-crypto",
+        "erlang-eldap",
+        "erlang-ftp",
+        "erlang-inets",
+        "erlang-mnesia",
+        "erlang-os-mon",
+        "erlang-parsetools",
+        "erlang-public-key",
+        "erlang-runtime-tools",
+        "erlang-ssl",
+        "erlang-syntax-tools",
+        "erlang-tftp",
+        "erlang-tools",
+        "erlang-xmerl",
+    ],
+};
+
 /// promtool, which checks the rules of Prometheus: the variable `PROMTOOL`, or one on the `PATH`, or that of Debian's
 /// package `prometheus`.
 ///
@@ -53,6 +78,21 @@ pub fn promtool() -> Result<Found, Error> {
 /// When the package cannot be had.
 pub fn redis_server() -> Result<Found, Error> {
     REDIS_SERVER.find()
+}
+
+/// The root below which Debian's packages of RabbitMQ and Erlang are unpacked: always ours, so that one that is installed, and
+/// perhaps runs, is left alone.
+///
+/// # Errors
+///
+/// When the packages cannot be had.
+pub fn rabbitmq() -> Result<PathBuf, Error> {
+    let found = RABBITMQ.unpacked()?;
+    let root = found.program.ancestors().nth(3).map(Path::to_owned);
+    root.ok_or_else(|| Error::Missing {
+        what: "the folder of RabbitMQ".to_owned(),
+        cure: "remove target/tools/debian-rabbitmq-server".to_owned(),
+    })
 }
 
 /// A program that can be run.

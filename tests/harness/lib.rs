@@ -45,6 +45,7 @@ pub mod otel;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod rabbitmq;
 pub mod readme;
 pub mod servers;
 pub mod shell;
