@@ -8,6 +8,7 @@ use e2e::mail::{self, MailServer};
 use e2e::matrix::Homeserver;
 use e2e::nats::{self, Nats};
 use e2e::otel::Collector;
+use e2e::rabbitmq::{self, RabbitMq};
 use e2e::trials::Trials;
 use e2e::wait::{PATIENCE, until};
 use serde_json::{Value, json};
@@ -19,6 +20,14 @@ pub(crate) fn trials(trials: Trials) -> Trials {
         .alone(
             "an_event_reaches_a_real_nats_server_that_asks_for_a_password",
             nats,
+        )
+        .alone(
+            "an_event_reaches_a_real_server_of_amqp_as_it_would_a_hub",
+            amqp,
+        )
+        .alone(
+            "a_wrong_key_for_a_real_server_of_amqp_makes_a_dead_letter_that_does_not_hold_it",
+            wrong_key_for_amqp,
         )
         .alone(
             "an_event_fires_in_a_real_alertmanager_and_an_info_resolves_it",
@@ -101,6 +110,43 @@ fn nats() {
     assert!(is_hushed(&stand, nats::PASSWORD));
 }
 
+/// A Provider of Event Hubs whose hub is a queue of RabbitMQ.
+fn hub(server: &RabbitMq, key: &str) -> Vec<Value> {
+    let spec = json!({"type": "azureeventhub", "certSecretRef": {"name": "hub-ca"}});
+    let mut objects = real(
+        spec,
+        &json!({"address": server.connection_string(key)}),
+        None,
+    );
+    objects.push(events::ca(NAMESPACE, "hub-ca", &server.ca()));
+    objects
+}
+
+fn amqp() {
+    let dir = folder();
+    let server = RabbitMq::start(dir.path());
+    let stand = Stand::with(dir, &hub(&server, rabbitmq::PASSWORD));
+    for message in ["validation failed", "still failing"] {
+        stand.post("webapp", message);
+        let event = server.next_json();
+        assert_eq!(
+            (&event["message"], &event["involvedObject"]["name"]),
+            (&json!(message), &json!("webapp"))
+        );
+    }
+    stand.await_quiet();
+    assert!(is_hushed(&stand, rabbitmq::PASSWORD));
+}
+
+fn wrong_key_for_amqp() {
+    let dir = folder();
+    let server = RabbitMq::start(dir.path());
+    let stand = Stand::with(dir, &hub(&server, "wrong-hush-password"));
+    let told = dead_letter(&stand, "it does not accept the login");
+    assert!(!told.contains("hush-password"), "{told}");
+    assert!(is_hushed(&stand, "hush-password"));
+}
+
 /// A Provider of Alertmanager, which resolves what it has fired.
 fn pager(server: &Alertmanager, password: &str) -> Vec<Value> {
     let spec = json!({"type": "alertmanager", "address": server.url()});
@@ -156,10 +202,7 @@ fn mailer(server: &MailServer, password: &str) -> Vec<Value> {
     spec["certSecretRef"] = json!({"name": "mail-ca"});
     let secret = json!({"username": mail::USER, "password": password});
     let mut objects = real(spec, &secret, Some(("hookgate.dev/provider-type", "smtp")));
-    objects.push(json!({
-        "apiVersion": "v1", "kind": "Secret", "stringData": {"ca.crt": server.ca()},
-        "metadata": {"name": "mail-ca", "namespace": NAMESPACE},
-    }));
+    objects.push(events::ca(NAMESPACE, "mail-ca", &server.ca()));
     objects
 }
 

@@ -101,6 +101,15 @@ pub fn auth(namespace: &str, name: &str, keys: &Value) -> Value {
     })
 }
 
+/// A Secret for a Provider's `certSecretRef`: the authority of its server.
+#[must_use]
+pub fn ca(namespace: &str, name: &str, certificate: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": {"ca.crt": certificate},
+        "metadata": {"name": name, "namespace": namespace},
+    })
+}
+
 /// An Alert of the same name as its Provider, for the Kustomizations of its namespace.
 #[must_use]
 pub fn alert(namespace: &str, provider: &str) -> Value {

@@ -46,6 +46,7 @@ pub mod otel;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod rabbitmq;
 pub mod ratelimit;
 pub mod readme;
 pub mod redis;
