@@ -2,6 +2,7 @@
 
 mod alerts;
 mod crds;
+mod edge_check;
 mod explain;
 mod import;
 mod migrate;
@@ -53,6 +54,12 @@ enum EdgeCommand {
         after_help = "Examples:\n  hookgate edge overlay --xds-ca ca.crt --format kustomize --output hookgate-edge\n  hookgate edge overlay --xds-ca ca.crt --format helm > values.yaml\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
     )]
     Overlay(Box<edge::OverlayArgs>),
+    /// Print an Envoy of our own behind Contour: Deployment, Services, policies, and the patches that lead hooks there
+    #[command(
+        after_help = "Examples:\n  hookgate edge gate --xds-secret hookgate-xds-client --format kustomize --output hookgate-gate\n  hookgate edge gate --xds-secret hookgate-xds-client | kubectl apply --server-side -f -\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
+    )]
+    Gate(Box<edge::GateArgs>),
+    Check(Box<edge_check::EdgeCheckArgs>),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -81,6 +88,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Edge(EdgeCommand::Bootstrap(args)) => {
             edge::run(*args, &mut std::io::stdout()).map_err(Into::into)
         }
+        Command::Edge(EdgeCommand::Gate(args)) => {
+            edge::gate(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
+        }
+        Command::Edge(EdgeCommand::Check(args)) => match edge_check::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Edge(EdgeCommand::Overlay(args)) => {
             edge::overlay(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
         }

@@ -101,6 +101,14 @@ pub enum EdgeError {
         /// The address.
         address: String,
     },
+    /// The gate would send hooks to itself.
+    #[error(
+        "--controller-addr {address} leads to the gate itself, for ever: give the controller's own Service, such as hookgate-controller.flux-system.svc:9292"
+    )]
+    Circle {
+        /// The address.
+        address: String,
+    },
     /// Nobody said how the table is protected on its way.
     #[error("the table lets its reader forge hooks: {cure}, or take the risk with --xds-insecure")]
     Unprotected {
@@ -127,8 +135,11 @@ pub enum EdgeError {
         source: std::io::Error,
     },
     /// Several files, and no folder for them.
-    #[error("--format kustomize writes several files: name a folder with --output DIR")]
-    NoFolder,
+    #[error("--format {format} writes several files: name a folder with --output DIR")]
+    NoFolder {
+        /// The form.
+        format: &'static str,
+    },
     /// An Envoy could not be run.
     #[error("failed to run {program:?}: give the path of an Envoy with --envoy")]
     Envoy {

@@ -1,5 +1,7 @@
 //! Kubernetes objects that both ways behind Contour need: names, Services, NetworkPolicies, and the patches of what is Flux's.
 
+use sha2::{Digest as _, Sha256};
+
 use super::error::{EdgeError, shorten};
 
 /// The label `app` of the controller's Pods.
@@ -57,6 +59,19 @@ pub(super) fn check_service(flag: &'static str, value: &str) -> Result<(), EdgeE
             flag,
             value: shorten(value),
             problem: "is no name of a Service: begin with a letter",
+        });
+    }
+    Ok(())
+}
+
+/// Refuses what could leave its line, or is no reference to an image.
+pub(super) fn check_image(flag: &'static str, value: &str) -> Result<(), EdgeError> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte);
+    if value.is_empty() || value.len() > 512 || !value.bytes().all(good) {
+        return Err(EdgeError::Name {
+            flag,
+            value: shorten(value),
+            problem: "is no image: give it as REGISTRY/NAME:TAG",
         });
     }
     Ok(())
@@ -120,6 +135,11 @@ pub(super) fn from_namespace(namespace: &str) -> String {
     format!(
         "- namespaceSelector:\n    matchLabels:\n      kubernetes.io/metadata.name: {namespace}\n"
     )
+}
+
+/// A peer of a NetworkPolicy: Pods of its own namespace with this label `app`.
+pub(super) fn from_app(app: &str) -> String {
+    format!("- podSelector:\n    matchLabels:\n      app: {app}\n")
 }
 
 /// A NetworkPolicy that lets `peer` reach these ports of the Pods with the label `app`. Policies add up: it allows, and
@@ -208,7 +228,12 @@ impl Patch {
 }
 
 /// Narrows Flux's policy `allow-webhooks`, which lets every namespace in, to `contour_namespace` and the Pods `app`.
-pub(super) fn allow_webhooks(namespace: &str, contour_namespace: &str, app: &str) -> Patch {
+pub(super) fn allow_webhooks(
+    namespace: &str,
+    contour_namespace: &str,
+    app: &str,
+    port: u16,
+) -> Patch {
     Patch {
         why: "# Flux lets every namespace reach the hook port. Policies add up: as long as this one is open, any Pod of the\n# cluster can go around the gate.\n".to_owned(),
         kind: "NetworkPolicy",
@@ -217,10 +242,31 @@ pub(super) fn allow_webhooks(namespace: &str, contour_namespace: &str, app: &str
         operations: vec![
             format!(r#"{{"op": "replace", "path": "/spec/podSelector/matchLabels/app", "value": "{app}"}}"#),
             format!(
-                r#"{{"op": "replace", "path": "/spec/ingress", "value": [{{"from": [{{"namespaceSelector": {{"matchLabels": {{"kubernetes.io/metadata.name": "{contour_namespace}"}}}}}}], "ports": [{{"protocol": "TCP", "port": {HOOKS_PORT}}}]}}]}}"#
+                r#"{{"op": "replace", "path": "/spec/ingress", "value": [{{"from": [{{"namespaceSelector": {{"matchLabels": {{"kubernetes.io/metadata.name": "{contour_namespace}"}}}}}}], "ports": [{{"protocol": "TCP", "port": {port}}}]}}]}}"#
             ),
         ],
     }
+}
+
+/// Patches that belong into Flux's kustomization, as a comment.
+pub(super) fn commented(patches: &[&Patch]) -> String {
+    let text: String = patches.iter().map(|patch| patch.inline()).collect();
+    let lines: String = text.lines().map(|line| format!("#   {line}\n")).collect();
+    format!(
+        "# And under `patches` of Flux's kustomization, beside gotk-components.yaml:\n#\n{lines}"
+    )
+}
+
+/// A name that changes with the text it stands for: whoever refers to it is rolled out again, and the last one is still
+/// there to go back to.
+pub(super) fn hashed(name: &str, text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    let hash: String = hash
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{name}-{hash}")
 }
 
 #[cfg(test)]
@@ -272,7 +318,9 @@ mod tests {
 
     #[test]
     fn every_operation_of_a_patch_is_json() {
-        for operation in allow_webhooks("flux-system", "projectcontour", "hookgate").operations {
+        for operation in
+            allow_webhooks("flux-system", "projectcontour", "hookgate", 9292).operations
+        {
             let value: serde_json::Value = serde_json::from_str(&operation).unwrap();
             assert_eq!(value["op"], "replace");
         }

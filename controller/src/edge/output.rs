@@ -11,7 +11,7 @@ use super::error::EdgeError;
 pub enum Format {
     /// Kustomize components, in a folder: name it with --output
     Kustomize,
-    /// Values of a Helm chart
+    /// For Helm: values of Contour's chart, or a chart in a folder
     Helm,
     /// Objects for kubectl; what is patched stands in comments
     Yaml,
@@ -37,10 +37,16 @@ impl OutputArgs {
     ///
     /// # Errors
     /// Several files without a folder.
-    pub(super) fn check(&self) -> Result<(), EdgeError> {
-        match (self.format, &self.output) {
-            (Format::Kustomize, None) => Err(EdgeError::NoFolder),
-            (Format::Kustomize | Format::Helm | Format::Yaml, _) => Ok(()),
+    pub(super) fn check(&self, files: &Files) -> Result<(), EdgeError> {
+        match self.output {
+            None if files.0.len() > 1 => Err(EdgeError::NoFolder {
+                format: match self.format {
+                    Format::Kustomize => "kustomize",
+                    Format::Helm => "helm",
+                    Format::Yaml => "yaml",
+                },
+            }),
+            None | Some(_) => Ok(()),
         }
     }
 

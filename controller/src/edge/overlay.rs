@@ -237,9 +237,10 @@ pub fn overlay(
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> Result<(), EdgeError> {
-    args.output.check()?;
     let overlay = args.overlay()?;
     overlay.check()?;
+    let files = render::files(&overlay, args.output.format);
+    args.output.check(&files)?;
     let text = render::text(&overlay);
     // The variable's name, "=" and the closing NUL count, too.
     let bytes = text.len().saturating_add(VARIABLE.len()).saturating_add(2);
@@ -250,8 +251,7 @@ pub fn overlay(
         });
     }
     let verdict = accepted(&overlay, &args.envoy)?;
-    args.output
-        .deliver(&render::files(&overlay, args.output.format), out)?;
+    args.output.deliver(&files, out)?;
     writeln!(notes, "hookgate: {verdict}").map_err(EdgeError::Write)
 }
 

@@ -21,6 +21,8 @@ pub struct EnvoyArgs {
 
 /// What an Envoy is asked to accept.
 pub(super) enum Configuration<'a> {
+    /// A whole bootstrap.
+    Whole(&'a str),
     /// What is laid over another bootstrap.
     Over {
         /// The bootstrap below, JSON.
@@ -102,6 +104,9 @@ fn ask(program: &Path, configuration: &Configuration<'_>) -> io::Result<Option<S
     ]);
     command.arg("--use-dynamic-base-id");
     match configuration {
+        Configuration::Whole(text) => {
+            command.arg("-c").arg(folder.file("envoy.yaml", text)?);
+        }
         Configuration::Over { base, overlay } => {
             command.arg("-c").arg(folder.file("envoy.json", base)?);
             command.args(["--config-yaml", overlay]);
@@ -188,14 +193,7 @@ mod tests {
         let args = EnvoyArgs {
             envoy: Some("/bin/true".into()),
         };
-        let error = validate(
-            &args,
-            &Configuration::Over {
-                base: "{}",
-                overlay: "",
-            },
-        )
-        .unwrap_err();
+        let error = validate(&args, &Configuration::Whole("{}")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "\"/bin/true\" is no Envoy: --version does not say so; give its path with --envoy"

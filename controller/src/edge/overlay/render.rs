@@ -1,13 +1,11 @@
 //! The overlay as text, the objects around it, and the three forms in which they are handed over.
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Overlay, VARIABLE};
 use crate::edge::chain::{STATS_CONFIG, clusters, http_connection_manager};
 use crate::edge::contour::stat_name;
 use crate::edge::objects::{
-    CONTROLLER_APP, HOOKS_PORT, Patch, XDS_PORT, allow_webhooks, controller_services,
-    from_namespace, policy,
+    CONTROLLER_APP, HOOKS_PORT, Patch, XDS_PORT, allow_webhooks, commented, controller_services,
+    from_namespace, hashed, policy,
 };
 use crate::edge::output::{Files, Format};
 use crate::edge::yaml::{indent, quoted};
@@ -89,6 +87,7 @@ pub(super) fn files(overlay: &Overlay, format: Format) -> Files {
         &overlay.namespace,
         &overlay.contour_namespace,
         CONTROLLER_APP,
+        HOOKS_PORT,
     );
     match format {
         Format::Kustomize => Files(vec![
@@ -112,7 +111,7 @@ pub(super) fn files(overlay: &Overlay, format: Format) -> Files {
             format!(
                 "{config_map}---\n{placeholder}---\n{policy}# These objects change nothing by themselves. What puts the gate in the path is a patch of Contour's Envoy,\n# once: a second time adds the argument twice, and Envoy would not start.\n#\n#   {command}\n#\n{narrowing}",
                 command = envoy_patch(overlay).command(),
-                narrowing = commented(&narrowing),
+                narrowing = commented(&[&narrowing]),
             ),
         )]),
     }
@@ -120,13 +119,7 @@ pub(super) fn files(overlay: &Overlay, format: Format) -> Files {
 
 /// The name changes with the text: a new overlay rolls Envoy's Pods, and the last one is still there to go back to.
 fn config_map_name(overlay: &Overlay) -> String {
-    let hash = Sha256::digest(text(overlay).as_bytes());
-    let hash: String = hash
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("hookgate-overlay-{hash}")
+    hashed("hookgate-overlay", &text(overlay))
 }
 
 fn config_map(overlay: &Overlay) -> String {
@@ -265,18 +258,6 @@ extraDeploy:
 {objects}{narrowing}"#,
         name = config_map_name(overlay),
         objects = objects.concat(),
-        narrowing = commented(narrowing),
-    )
-}
-
-/// A patch that belongs into Flux's kustomization, as a comment.
-fn commented(patch: &Patch) -> String {
-    let lines: String = patch
-        .inline()
-        .lines()
-        .map(|line| format!("#   {line}\n"))
-        .collect();
-    format!(
-        "# And under `patches` of Flux's kustomization, beside gotk-components.yaml:\n#\n{lines}"
+        narrowing = commented(&[narrowing]),
     )
 }

@@ -18,11 +18,11 @@ fn print(flags: &[&str]) -> Result<String, EdgeError> {
     let args = Cli::try_parse_from([&["hookgate"], flags].concat())
         .unwrap_or_else(|error| panic!("{error}"))
         .overlay;
-    args.output.check()?;
     let overlay = args.overlay()?;
     overlay.check()?;
     let mut text = Vec::new();
     let files = render::files(&overlay, args.output.format);
+    args.output.check(&files)?;
     args.output.deliver(&files, &mut text)?;
     Ok(String::from_utf8(text).unwrap())
 }
