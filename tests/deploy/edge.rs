@@ -1,18 +1,19 @@
-//! `envoy/pinned`: what `hookgate edge` prints for the names of `envoy/controller`, and how they fit together.
+//! `envoy/pinned` and `envoy/gate`: what `hookgate edge` prints for the names of `envoy/controller`, and how they fit together.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use e2e::cluster::{NAMESPACE, shipped};
 use e2e::definitions::CONTOUR_ENVOY;
 use e2e::kustomize::Kustomization;
 use e2e::trials::Trials;
 use e2e::{Cluster, Shell, binaries, controller};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::base::flux_policies;
-use crate::find;
+use crate::{find, has_labels, list};
 
 /// A way behind Contour: its folder below `envoy`, and what makes it.
 struct Way {
@@ -23,22 +24,36 @@ struct Way {
 }
 
 /// The addresses are given, so that the Services of `envoy/controller` are not printed once more.
-const WAYS: [Way; 1] = [Way {
-    folder: "pinned",
-    own: &["example-ca.crt"],
-    arguments: &[
-        "edge",
-        "overlay",
-        "--controller-addr=hookgate-controller.flux-system.svc:9292",
-        "--xds-addr=hookgate-xds.flux-system.svc:18000",
-        "--xds-ca=example-ca.crt",
-    ],
-}];
+const WAYS: [Way; 2] = [
+    Way {
+        folder: "pinned",
+        own: &["example-ca.crt"],
+        arguments: &[
+            "edge",
+            "overlay",
+            "--controller-addr=hookgate-controller.flux-system.svc:9292",
+            "--xds-addr=hookgate-xds.flux-system.svc:18000",
+            "--xds-ca=example-ca.crt",
+        ],
+    },
+    Way {
+        folder: "gate",
+        own: &[],
+        arguments: &[
+            "edge",
+            "gate",
+            "--controller-addr=hookgate-controller.flux-system.svc:9292",
+            "--xds-addr=hookgate-xds.flux-system.svc:18000",
+            "--xds-secret=hookgate-xds-client",
+        ],
+    },
+];
 
 pub(crate) fn trials(trials: Trials<Cluster>) -> Trials<Cluster> {
     trials
         .alone("the_bases_of_the_edge_are_what_hookgate_prints", printed)
         .shared("the_filter_gets_into_contours_own_envoy", pinned)
+        .shared("an_envoy_of_our_own_stands_behind_webhook_receiver", gate)
         .alone(
             "the_edge_and_the_controller_have_nothing_twice",
             nothing_twice,
@@ -145,7 +160,64 @@ fn pinned(cluster: &Cluster) {
     assert_eq!(&patched, find(&form.given, "DaemonSet", "envoy"));
 }
 
+/// The gate beside the controller and what Flux installs, in one kustomization.
+fn gate_form() -> Kustomization {
+    let mut form = Kustomization::of("controller").with("gate");
+    form.given = flux_policies(false);
+    form.given.push(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "webhook-receiver", "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"app": "notification-controller"},
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http-webhook"}],
+        },
+    }));
+    form
+}
+
+fn gate(cluster: &Cluster) {
+    let form = gate_form();
+    let shell = Shell::on(cluster);
+    fs::write(shell.dir().join("form.yaml"), form.text()).expect("a file can be written");
+    let ran = shell.run(
+        "kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f form.yaml",
+    );
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ran.stdout
+    );
+    let objects = form.objects();
+    let template = &find(&objects, "Deployment", "hookgate-gate")["spec"]["template"];
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+        "metadata": {"name": "x", "namespace": NAMESPACE},
+    });
+    let answer = cluster.admin().dry_run(&pod);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    // Routes to webhook-receiver stay, and lead to a port that the gate's Pods have.
+    let service = &find(&objects, "Service", "webhook-receiver")["spec"];
+    assert!(has_labels(
+        &template["metadata"]["labels"],
+        &service["selector"]
+    ));
+    let ports = list(&template["spec"]["containers"][0]["ports"]);
+    let wanted = &service["ports"][0]["targetPort"];
+    assert!(ports.iter().any(|port| port["name"] == *wanted), "{wanted}");
+    // Its certificate is the one that cert-manager makes for it.
+    let certificates = shipped("envoy/certificates/xds.yaml").expect("the file is YAML");
+    let certificate = find(&certificates, "Certificate", "hookgate-xds-client");
+    let secret = certificate["spec"]["secretName"].as_str();
+    assert!(
+        template
+            .to_string()
+            .contains(secret.expect("it has a name"))
+    );
+}
+
 fn nothing_twice() {
+    let _ = gate_form().objects();
     // One kustomization takes all of it: kustomize refuses two objects of one name.
     let mut form = Kustomization::of("controller").with("pinned/hookgate");
     form.given = flux_policies(false);
