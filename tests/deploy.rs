@@ -11,6 +11,8 @@ mod base;
 mod certificates;
 #[path = "deploy/chart.rs"]
 mod chart;
+#[path = "deploy/edge.rs"]
+mod edge;
 #[path = "deploy/image.rs"]
 mod image;
 #[path = "deploy/install.rs"]
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let trials = monitoring::trials(trials);
     let trials = certificates::trials(trials);
     let trials = chart::trials(trials);
+    let trials = edge::trials(trials);
     let trials = image::trials(trials);
     let trials = install::trials(trials);
     policies::trials(trials).run()

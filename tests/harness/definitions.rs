@@ -34,6 +34,13 @@ pub const CONTOUR: Definitions = Definitions {
     files: &["examples/contour/01-crds.yaml"],
 };
 
+/// The DaemonSet of Contour's Envoy.
+pub const CONTOUR_ENVOY: Definitions = Definitions {
+    folder: "definitions",
+    module: "github.com/projectcontour/contour",
+    files: &["examples/contour/03-envoy.yaml"],
+};
+
 /// The Prometheus operator's `ServiceMonitor` and `PrometheusRule`.
 pub const PROMETHEUS: Definitions = Definitions {
     folder: "definitions",
