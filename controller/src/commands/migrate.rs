@@ -153,7 +153,8 @@ impl Read {
 /// Pages that are read at most: half a million objects.
 const MAX_PAGES: usize = 1_000;
 
-async fn list(
+/// All objects of a kind, page by page, in one namespace or all.
+pub(super) async fn list(
     api: &Api,
     api_version: &str,
     plural: &str,
@@ -162,6 +163,7 @@ async fn list(
     let path = match namespace {
         Some(namespace) => kubernetes::object_path(api_version, namespace, plural, "")
             .ok_or_else(|| format!("{namespace:?} is not the name of a namespace"))?,
+        None if api_version == "v1" => format!("/api/v1/{plural}"),
         None => format!("/apis/{api_version}/{plural}"),
     };
     let mut objects = Vec::new();

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod crds;
+mod edge_check;
 mod explain;
 mod import;
 mod migrate;
@@ -58,6 +59,7 @@ enum EdgeCommand {
         after_help = "Examples:\n  hookgate edge gate --xds-secret hookgate-xds-client --format kustomize --output hookgate-gate\n  hookgate edge gate --xds-secret hookgate-xds-client | kubectl apply --server-side -f -\n\nIt is validated by an Envoy before it is printed, where there is one: --envoy FILE, or envoy on the PATH."
     )]
     Gate(Box<edge::GateArgs>),
+    Check(Box<edge_check::EdgeCheckArgs>),
 }
 
 /// Parses and runs a command line. Without a subcommand it is `run`, so that
@@ -89,6 +91,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Edge(EdgeCommand::Gate(args)) => {
             edge::gate(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
         }
+        Command::Edge(EdgeCommand::Check(args)) => match edge_check::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Edge(EdgeCommand::Overlay(args)) => {
             edge::overlay(&args, &mut std::io::stdout(), &mut std::io::stderr()).map_err(Into::into)
         }

@@ -8,6 +8,7 @@
 
 mod bootstrap;
 mod chain;
+mod check;
 mod contour;
 mod error;
 mod gate;
@@ -23,6 +24,7 @@ mod yaml;
 
 pub use bootstrap::{BootstrapArgs, bootstrap, run};
 
+pub use check::{Objects, Point, Way, Wiring, cluster_points, envoy_points};
 pub use contour::{DEFAULT_SETTINGS, cluster_name, stat_name};
 pub use error::EdgeError;
 pub use gate::{GATE, GATE_PORT, Gate, GateArgs, gate};
