@@ -8,10 +8,14 @@
 
 #[path = "contour/address.rs"]
 mod address;
+#[path = "contour/behind.rs"]
+mod behind;
 #[path = "contour/change.rs"]
 mod change;
 #[path = "contour/closed.rs"]
 mod closed;
+#[path = "contour/gate.rs"]
+mod gate;
 #[path = "kubernetes/hookgate.rs"]
 #[expect(dead_code, reason = "the cluster's own trials ask for more than these")]
 mod hookgate;
@@ -35,5 +39,6 @@ fn main() -> ExitCode {
     let trials = routes::trials(trials);
     let trials = closed::trials(trials);
     let trials = change::trials(trials);
+    let trials = behind::trials(trials);
     address::trials(trials).run()
 }

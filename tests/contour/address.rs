@@ -6,7 +6,7 @@ use e2e::client::Request;
 use e2e::trials::Trials;
 use serde_json::json;
 
-use crate::site::{Plan, Site};
+use crate::site::{Plan, Site, Way};
 use crate::stand::Stand;
 
 /// The sender whose hooks are taken.
@@ -19,11 +19,19 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
     trials
         .shared(
             "a_sender_is_known_by_its_address_and_not_by_what_it_says",
-            no_hops,
+            |stand| no_hops(stand, "no-hops", &plan(0)),
         )
         .shared(
             "behind_a_load_balancer_a_sender_is_known_by_the_address_that_that_tells",
-            one_hop,
+            |stand| one_hop(stand, "one-hop", &plan(1)),
+        )
+        .shared(
+            "a_gate_knows_a_sender_by_its_address_and_not_by_what_it_says",
+            |stand| no_hops(stand, "gate-no-hops", &behind_contour(plan(0))),
+        )
+        .shared(
+            "behind_a_load_balancer_a_gate_knows_a_sender_by_the_address_that_that_tells",
+            |stand| one_hop(stand, "gate-one-hop", &behind_contour(plan(1))),
         )
 }
 
@@ -32,6 +40,13 @@ fn plan(hops: u32) -> Plan {
         contour: json!({"network": {"num-trusted-hops": hops}}),
         annotations: &[("hookgate.dev/allowed-addresses", "127.0.0.5/32")],
         ..Plan::default()
+    }
+}
+
+fn behind_contour(plan: Plan) -> Plan {
+    Plan {
+        way: Way::Gate,
+        ..plan
     }
 }
 
@@ -45,8 +60,8 @@ fn forwarded(site: &Site<'_>, addresses: &str) -> Request {
     site.genuine().header("x-forwarded-for", addresses)
 }
 
-fn no_hops(stand: &Stand) {
-    let site = Site::start(stand, "no-hops", &plan(0));
+fn no_hops(stand: &Stand, name: &str, plan: &Plan) {
+    let site = Site::start(stand, name, plan);
     await_table(&site);
     assert_eq!(site.status_from(SENDER, site.genuine()), 200);
     assert_eq!(site.status_from(SENDER, forwarded(&site, "127.0.0.6")), 200);
@@ -62,8 +77,8 @@ fn no_hops(stand: &Stand) {
     }
 }
 
-fn one_hop(stand: &Stand) {
-    let site = Site::start(stand, "one-hop", &plan(1));
+fn one_hop(stand: &Stand, name: &str, plan: &Plan) {
+    let site = Site::start(stand, name, plan);
     await_table(&site);
     let from_the_balancer = |addresses: &str| site.status_from(OTHER, forwarded(&site, addresses));
     assert_eq!(from_the_balancer("127.0.0.5"), 200);

@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::overlay::PLACEHOLDER;
-use crate::site::{Plan, Site};
+use crate::site::{Plan, Site, Way};
 use crate::stand::{FLAGS, Stand};
 
 pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
@@ -44,7 +44,7 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
 
 fn no_overlay(stand: &Stand) {
     let plan = Plan {
-        overlay: None,
+        way: Way::Bare,
         ..Plan::default()
     };
     let site = Site::start(stand, "bare", &plan);
@@ -73,18 +73,18 @@ fn mutual_tls(stand: &Stand) {
             format!("--xds-ca={}", path(ca)),
             "--xds-server-name=localhost".to_owned(),
         ];
-        Some(flags.to_vec())
+        Way::Pinned(flags.to_vec())
     };
     let plan = Plan {
         controller: Some(addresses),
-        overlay: overlay(tls.ca_file()),
+        way: overlay(tls.ca_file()),
         ..Plan::default()
     };
     Site::start(stand, "mutual", &plan).is_open(&hookgate, "mutual");
 
     // A controller whose certificate another CA signed is not believed.
     let plan = Plan {
-        overlay: overlay(&known.join("ca.crt")),
+        way: overlay(&known.join("ca.crt")),
         ..plan
     };
     Site::start(stand, "stranger", &plan).is_closed();

@@ -17,11 +17,11 @@ pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
         trials = trials
             .shared(
                 format!("hooks_by_an_http_proxy_are_verified_in_contours_envoy_{version}"),
-                move |stand| http_proxy(stand, version),
+                move |stand| http_proxy(stand, "proxy", &plan(version)),
             )
             .shared(
                 format!("hooks_by_an_ingress_are_verified_in_contours_envoy_{version}"),
-                move |stand| ingress(stand, version),
+                move |stand| ingress(stand, "ingress", &plan(version)),
             );
     }
     trials.shared(
@@ -37,27 +37,27 @@ fn plan(version: &'static str) -> Plan {
     }
 }
 
-/// A version as a part of a name.
-fn dashed(kind: &str, version: &str) -> String {
-    format!("{kind}-{}", version.replace('.', "-"))
+/// The Envoy's version as a part of a name.
+fn dashed(kind: &str, plan: &Plan) -> String {
+    format!("{kind}-{}", plan.envoy.replace('.', "-"))
 }
 
-fn http_proxy(stand: &Stand, version: &'static str) {
-    let site = Site::start(stand, &dashed("proxy", version), &plan(version));
+pub(crate) fn http_proxy(stand: &Stand, name: &str, plan: &Plan) {
+    let site = Site::start(stand, &dashed(name, plan), plan);
     site.is_open(&stand.hookgate, "hookgate");
 }
 
-fn ingress(stand: &Stand, version: &'static str) {
-    let site = Site::without_routes(stand, &dashed("ingress", version), &plan(version));
+pub(crate) fn ingress(stand: &Stand, name: &str, plan: &Plan) {
+    let site = Site::without_routes(stand, &dashed(name, plan), plan);
     site.apply_route(&json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-        "metadata": {"name": site.receiver.name, "namespace": NAMESPACE},
+        "metadata": {"name": site.receiver.name, "namespace": site.namespace},
         "spec": {
             "ingressClassName": "contour",
             "tls": [{"hosts": [site.host], "secretName": site.secret()}],
             "rules": [{"host": site.host, "http": {"paths": [{
                 "path": "/hook/", "pathType": "Prefix",
-                "backend": {"service": {"name": PLACEHOLDER, "port": {"number": 80}}},
+                "backend": {"service": {"name": site.service, "port": {"number": 80}}},
             }]}}],
         },
     }));

@@ -16,6 +16,7 @@ use e2e::{Cluster, Contour, Forge, contour};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::gate::{self, Gate};
 use crate::hookgate::{ready, requested_at};
 use crate::overlay::{self, PLACEHOLDER};
 use crate::stand::Stand;
@@ -23,14 +24,24 @@ use crate::stand::Stand;
 /// What the other host answers, whatever becomes of the gate.
 const ELSEWHERE: &str = "nothing to do with hooks";
 
+/// How hooks go behind Contour's listener.
+pub(crate) enum Way {
+    /// To the placeholder, in an Envoy without the overlay.
+    Bare,
+    /// Through Contour's own Envoy, with these flags of `hookgate edge overlay` as well.
+    Pinned(Vec<String>),
+    /// Through an Envoy of our own.
+    Gate,
+}
+
 /// How a site is made.
 pub(crate) struct Plan {
     /// The version of Envoy.
     pub(crate) envoy: &'static str,
     /// Where Envoy looks for the controller, if not at the one that all share.
     pub(crate) controller: Option<Addresses>,
-    /// More flags of `hookgate edge overlay`; `None` for an Envoy without the overlay.
-    pub(crate) overlay: Option<Vec<String>>,
+    /// Where hooks are verified.
+    pub(crate) way: Way,
     /// The content of `contour.yaml`.
     pub(crate) contour: Value,
     /// Annotations of the Receiver.
@@ -42,7 +53,7 @@ impl Default for Plan {
         Self {
             envoy: ENVOY,
             controller: None,
-            overlay: Some(vec!["--xds-insecure".to_owned()]),
+            way: Way::Pinned(vec!["--xds-insecure".to_owned()]),
             contour: json!({}),
             annotations: &[],
         }
@@ -51,13 +62,17 @@ impl Default for Plan {
 
 /// It. Fields are dropped from top to bottom.
 pub(crate) struct Site<'s> {
-    pub(crate) envoy: Option<Envoy>,
+    envoy: Option<Envoy>,
+    gate: Option<Gate>,
     pub(crate) contour: Contour,
     pub(crate) cluster: &'s Cluster,
     /// A Receiver of type github.
     pub(crate) receiver: Receiver,
     /// The host that hooks come to.
     pub(crate) host: String,
+    /// Where routes are, and the Service that they name.
+    pub(crate) namespace: String,
+    pub(crate) service: &'static str,
     daemon_set: Value,
     version: &'static str,
     name: String,
@@ -94,16 +109,37 @@ impl<'s> Site<'s> {
         let dir = TempDir::new().expect("a folder can be made");
         let tls = Tls::create_for(dir.path(), &[&host, &other]);
         let controller = plan.controller.unwrap_or(stand.hookgate.addresses);
-        let daemon_set = match &plan.overlay {
-            Some(flags) => overlay::pinned(cluster, &format!("envoy-{name}"), controller, flags),
-            None => overlay::unpinned(cluster, &format!("envoy-{name}")),
+        let envoys = format!("envoy-{name}");
+        let (daemon_set, namespace, service) = match &plan.way {
+            Way::Bare => (
+                overlay::unpinned(cluster, &envoys),
+                NAMESPACE.to_owned(),
+                PLACEHOLDER,
+            ),
+            Way::Pinned(flags) => {
+                let pinned = overlay::pinned(cluster, &envoys, controller, flags);
+                (pinned, NAMESPACE.to_owned(), PLACEHOLDER)
+            }
+            Way::Gate => {
+                let namespace = cluster.namespace(&format!("{name}-gate"));
+                (
+                    overlay::unpinned(cluster, &envoys),
+                    namespace,
+                    gate::SERVICE,
+                )
+            }
         };
+        let gate = matches!(plan.way, Way::Gate)
+            .then(|| Gate::start(cluster, &namespace, controller, plan.envoy));
         let mut site = Self {
             envoy: None,
+            gate,
             contour,
             cluster,
             receiver: ready(cluster, receiver),
             host,
+            namespace,
+            service,
             daemon_set,
             version: plan.envoy,
             name: name.to_owned(),
@@ -130,12 +166,17 @@ impl<'s> Site<'s> {
         self.envoy = Some(started.unwrap_or_else(|error| panic!("{error}")));
     }
 
+    /// The gate behind its Contour.
+    pub(crate) fn gate(&mut self) -> &mut Gate {
+        self.gate.as_mut().expect("hooks go this way")
+    }
+
     /// The certificate of both hosts, as a Secret.
     fn apply_certificate(&self) {
         let read = |file| std::fs::read_to_string(file).expect("a certificate can be read");
         self.cluster.admin().apply(&json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"name": self.secret(), "namespace": NAMESPACE},
+            "metadata": {"name": self.secret(), "namespace": self.namespace},
             "stringData": {
                 "tls.crt": read(self.tls.cert_file()), "tls.key": read(self.tls.key_file()),
             },
@@ -159,15 +200,15 @@ impl<'s> Site<'s> {
         self.cluster.admin().apply(route);
         if route["kind"] == "HTTPProxy" {
             let name = route["metadata"]["name"].as_str().unwrap_or_default();
-            contour::await_valid(self.cluster, NAMESPACE, name);
+            contour::await_valid(self.cluster, &self.namespace, name);
         }
     }
 
-    /// An HTTPProxy that leads hooks to the placeholder, with these fields of its route as well.
+    /// An HTTPProxy that leads hooks to the Service, with these fields of its route as well.
     pub(crate) fn proxy(&self, more: &Value) -> Value {
         let mut route = json!({
             "conditions": [{"prefix": "/hook/"}],
-            "services": [{"name": PLACEHOLDER, "port": 80}],
+            "services": [{"name": self.service, "port": 80}],
         });
         for (field, value) in more.as_object().into_iter().flatten() {
             route[field] = value.clone();
@@ -183,7 +224,7 @@ impl<'s> Site<'s> {
     fn http_proxy(&self, name: &str, host: &str, route: &Value) -> Value {
         json!({
             "apiVersion": "projectcontour.io/v1", "kind": "HTTPProxy",
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
                 "virtualhost": {"fqdn": host, "tls": {"secretName": self.secret()}},
                 "routes": [route],
