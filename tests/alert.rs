@@ -7,12 +7,15 @@
 
 #[path = "alert/real.rs"]
 mod real;
+#[path = "alert/vendors.rs"]
+mod vendors;
 
 use std::process::ExitCode;
 
 use e2e::controller::{self, Addresses, Controller, control_socket, hookgate};
 use e2e::events::{self, COMMIT, Event};
 use e2e::manifests::Manifests;
+use e2e::tls::Tls;
 use e2e::trials::{Trials, options};
 use e2e::wait::{PATIENCE, until};
 use e2e::{Sink, binaries};
@@ -39,8 +42,12 @@ fn main() -> ExitCode {
         .alone(
             "an_alert_that_is_refused_is_a_dead_letter_that_can_be_sent_again",
             dead_letter,
+        )
+        .alone(
+            "a_provider_whose_certificates_are_mended_gets_its_alerts_soon",
+            mended_certificates,
         );
-    real::trials(trials).run()
+    vendors::trials(real::trials(trials)).run()
 }
 
 /// A controller with a spool, three Providers at one sink, and an Alert for each.
@@ -49,6 +56,12 @@ struct Stand {
     options: controller::Options,
     sink: Sink,
     dir: TempDir,
+}
+
+/// Every JSON document is one of YAML too.
+fn yaml(objects: &[Value]) -> String {
+    let documents = objects.iter().map(|object| format!("---\n{object}\n"));
+    documents.collect()
 }
 
 fn folder() -> TempDir {
@@ -88,15 +101,9 @@ impl Stand {
                 events::auth(NAMESPACE, name, &secret),
                 events::alert(NAMESPACE, name),
             ];
-            // Every JSON document is one of YAML too.
-            let yaml = objects.map(|object| format!("---\n{object}\n")).concat();
-            manifests.write(name, &yaml);
+            manifests.write(name, &yaml(&objects));
         }
-        let yaml: String = others
-            .iter()
-            .map(|object| format!("---\n{object}\n"))
-            .collect();
-        manifests.write("others", &yaml);
+        manifests.write("others", &yaml(others));
         let options = controller::Options {
             binary: binaries::hookgate().expect("hookgate can be built"),
             manifests: manifests.dir().to_owned(),
@@ -221,8 +228,7 @@ fn away() {
         events::alert(NAMESPACE, "steady"),
     ];
     let manifests = Manifests::create(&stand.options.manifests);
-    let yaml = objects.map(|object| format!("---\n{object}\n")).concat();
-    manifests.write("steady", &yaml);
+    manifests.write("steady", &yaml(&objects));
     let mut probes = 0;
     until("the new Alert is known", PATIENCE, || {
         probes += 1;
@@ -282,5 +288,67 @@ fn dead_letter() {
     stand.alerts(&["retry", "--state=dead"]);
     let _taken = stand.sink.await_taken("/chat", 1);
     assert_eq!(stand.chat("webapp"), ["refused for good"]);
+    stand.await_quiet();
+}
+
+fn mended_certificates() {
+    let dir = folder();
+    let [theirs, wrong] = ["theirs", "wrong"].map(|name| {
+        let dir = dir.path().join(name);
+        std::fs::create_dir(&dir).expect("a folder can be made");
+        Tls::create(&dir)
+    });
+    let vault = Sink::start_tls(&theirs);
+    // One that is not the server's, and then one that is none.
+    let objects = |ca: &str| {
+        let spec = json!({
+            "type": "generic", "address": format!("{}/vault", vault.url()),
+            "certSecretRef": {"name": "certs-auth"},
+        });
+        [
+            events::provider(NAMESPACE, "vault", spec),
+            events::auth(NAMESPACE, "vault", &json!({"token": "unused"})),
+            events::auth(NAMESPACE, "certs", &json!({"ca.crt": ca})),
+            events::alert(NAMESPACE, "vault"),
+        ]
+    };
+    let ca = |tls: &Tls| std::fs::read_to_string(tls.ca_file()).expect("a certificate can be read");
+    let stand = Stand::with(dir, &objects(&ca(&wrong)));
+    let controller = stand.controller.as_ref().expect("it runs");
+    let manifests = Manifests::create(&stand.options.manifests);
+    let failures = |outcome: &str, more_than: f64| {
+        let labels = ["name=\"vault\"", &format!("outcome=\"{outcome}\"")];
+        until(&format!("failures by {outcome}"), PATIENCE, || {
+            let failed = controller.metric("hookgate_alert_attempts_total", &labels);
+            (failed > more_than).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", controller.log()));
+    };
+    // More than it takes for a provider to be thought down.
+    for n in 0..8 {
+        stand.post(&format!("webapp-{n}"), "validation failed");
+    }
+    failures("tls", 7.0);
+    manifests.write("others", &yaml(&objects("no certificate")));
+    failures("secret", 0.0);
+    let waiting = stand.alerts(&["list", "--provider=apps/vault"]);
+    assert!(
+        waiting.contains("failed to get TLS config: failed to parse CA certificate"),
+        "{waiting}"
+    );
+    let held = ["name=\"vault\""];
+    assert_eq!(controller.metric("hookgate_alert_held_back", &held), 0.0);
+
+    manifests.write("others", &yaml(&objects(&ca(&theirs))));
+    stand.post("webapp", "after the mending");
+    let taken = vault.await_taken("/vault", 9);
+    let mut names: Vec<_> = taken
+        .iter()
+        .map(|call| call.json()["involvedObject"]["name"].clone())
+        .collect();
+    names.sort_by_key(ToString::to_string);
+    let mut want: Vec<_> = (0..8).map(|n| json!(format!("webapp-{n}"))).collect();
+    want.insert(0, json!("webapp"));
+    assert_eq!(names, want);
     stand.await_quiet();
 }

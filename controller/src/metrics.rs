@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+pub(crate) use self::alerts::TokenCounts;
 pub use self::alerts::{ALERT_DOCS, AlertMetrics};
 use self::receivers::ByReceiver;
 use crate::activity::Activities;

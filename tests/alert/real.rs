@@ -61,7 +61,7 @@ pub(crate) fn trials(trials: Trials) -> Trials {
 }
 
 /// A Provider called `real` with its Secret, and an Alert for it.
-fn real(spec: Value, secret: &Value, annotation: Option<(&str, &str)>) -> Vec<Value> {
+pub(crate) fn real(spec: Value, secret: &Value, annotation: Option<(&str, &str)>) -> Vec<Value> {
     let mut provider = events::provider(NAMESPACE, "real", spec);
     if let Some((name, value)) = annotation {
         provider["metadata"]["annotations"] = json!({name: value});
@@ -74,7 +74,7 @@ fn real(spec: Value, secret: &Value, annotation: Option<(&str, &str)>) -> Vec<Va
 }
 
 /// What nobody may see, in no log.
-fn is_hushed(stand: &Stand, secret: &str) -> bool {
+pub(crate) fn is_hushed(stand: &Stand, secret: &str) -> bool {
     let log = stand.controller.as_ref().map(Controller::log);
     log.is_some_and(|log| !log.contains(secret))
 }

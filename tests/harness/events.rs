@@ -48,6 +48,13 @@ impl Event {
         event
     }
 
+    /// With a pair of metadata more.
+    #[must_use]
+    pub fn metadata(mut self, key: &str, value: &str) -> Self {
+        self.json["metadata"][key] = json!(value);
+        self
+    }
+
     /// For another reason.
     #[must_use]
     pub fn reason(mut self, reason: &str) -> Self {

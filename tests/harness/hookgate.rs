@@ -132,6 +132,22 @@ impl Hookgate {
         serde_json::from_str(&said).expect("it is JSON")
     }
 
+    /// What `hookgate alerts` says with these arguments.
+    ///
+    /// # Errors
+    ///
+    /// When it ends with another code than 0.
+    pub fn alerts(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<String, controller::Error> {
+        let socket = socket(cluster.dir(), name).display().to_string();
+        let socket = ["--control-socket", &socket];
+        controller::hookgate(&[&["alerts"], arguments, &socket].concat())
+    }
+
     /// The lines of its metrics that contain all of this.
     ///
     /// # Panics

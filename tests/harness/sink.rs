@@ -1,15 +1,21 @@
-//! A provider of alerts on loopback: takes every request over plain HTTP, keeps it, and can fail or be away.
+//! A provider of alerts on loopback: takes every request over HTTP, keeps it, answers as it is told to, and can fail or be
+//! away.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::ServerConfig;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::client::runtime;
+use crate::tls::Tls;
 use crate::wait::{self, PATIENCE};
 
 /// Bytes of a request's head.
@@ -34,6 +40,20 @@ impl Call {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
+
+    /// `METHOD PATH?QUERY`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    /// A header's value; empty if there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        let mut values = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        values.next().map_or("", |(_, value)| value.trim())
+    }
 }
 
 /// The provider. Dropping it closes its listener.
@@ -41,16 +61,28 @@ impl Call {
 pub struct Sink {
     state: Arc<State>,
     address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     server: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     calls: Mutex<Vec<Call>>,
+    /// What it says to whom, the latest last.
+    answers: Mutex<Vec<Answer>>,
     /// 0: takes them; else the status that it answers with.
     failing: AtomicU16,
     /// That were opened.
     connections: AtomicUsize,
+}
+
+/// What is said to requests of a method for a path.
+#[derive(Debug)]
+struct Answer {
+    method: String,
+    path: String,
+    status: u16,
+    body: String,
 }
 
 impl Sink {
@@ -61,9 +93,24 @@ impl Sink {
     /// When no port can be bound.
     #[must_use]
     pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// The same over TLS, with the certificate of localhost.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound.
+    #[must_use]
+    pub fn start_tls(tls: &Tls) -> Self {
+        Self::with(Some(tls.server_config()))
+    }
+
+    fn with(tls: Option<Arc<ServerConfig>>) -> Self {
         let mut sink = Self {
             state: Arc::default(),
             address: crate::ports::address(),
+            tls,
             server: None,
         };
         sink.come_back();
@@ -73,7 +120,21 @@ impl Sink {
     /// Its URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Says this to requests of a method for exactly this path, whatever their query, from now on.
+    pub fn answer(&self, method: &str, path: &str, status: u16, body: &str) {
+        let answers = self.state.answers.lock();
+        answers
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Answer {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                status,
+                body: body.to_owned(),
+            });
     }
 
     /// Refuses connections from now on.
@@ -96,6 +157,7 @@ impl Sink {
             .block_on(TcpListener::bind(self.address))
             .expect("the sink can bind its port");
         let served = Arc::clone(&self.state);
+        let tls = self.tls.clone();
         self.server = Some(runtime().spawn(async move {
             // Those that are open end with this task.
             let mut open = JoinSet::new();
@@ -103,8 +165,15 @@ impl Sink {
                 if let Ok((stream, _)) = listener.accept().await {
                     let state = Arc::clone(&served);
                     state.connections.fetch_add(1, Ordering::SeqCst);
+                    let tls = tls.clone();
                     open.spawn(async move {
-                        let _gone = serve(stream, &state).await;
+                        let _gone = match tls {
+                            None => serve(stream, &state).await,
+                            Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
+                                Ok(stream) => serve(stream, &state).await,
+                                Err(error) => Err(error),
+                            },
+                        };
                     });
                 }
                 while open.try_join_next().is_some() {}
@@ -164,16 +233,34 @@ impl Drop for Sink {
     }
 }
 
+impl State {
+    fn answer(&self, call: &Call) -> (u16, String) {
+        let path = call.target.split('?').next().unwrap_or_default();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = answers.iter().rev();
+        let told = told
+            .filter(|answer| answer.method == call.method && answer.path == path)
+            .map(|answer| (answer.status, answer.body.clone()));
+        // A forge is asked for the statuses of a commit first.
+        let usual = if call.method == "GET" {
+            (200, "[]")
+        } else {
+            (201, "{}")
+        };
+        told.into_iter()
+            .next()
+            .unwrap_or_else(|| (usual.0, usual.1.to_owned()))
+    }
+}
+
 /// One request after the other, until the other side closes.
-async fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     while !stream.fill_buf().await?.is_empty() {
         let call = read(&mut stream).await?;
         let (status, answer) = match state.failing.load(Ordering::SeqCst) {
-            // A forge is asked for the statuses of a commit first.
-            0 if call.method == "GET" => (200, "[]"),
-            0 => (201, "{}"),
-            status => (status, "{}"),
+            0 => state.answer(&call),
+            status => (status, "{}".to_owned()),
         };
         if state.failing.load(Ordering::SeqCst) == 0 {
             let calls = state.calls.lock();
@@ -188,7 +275,7 @@ async fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Call> {
+async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> std::io::Result<Call> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
         if stream.read_until(b'\n', &mut head).await? == 0 {
@@ -235,7 +322,10 @@ mod tests {
         assert!(post("lost").is_err());
         sink.come_back();
         assert_eq!(client.get("/repos").unwrap().text(), "[]");
-        let taken = sink.await_taken("/", 2);
+        sink.answer("GET", "/repos", 404, "none");
+        let answer = client.get("/repos?page=1").unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (404, "none"));
+        let taken = sink.await_taken("/", 3);
         assert_eq!(
             (taken[0].json(), taken[1].method.as_str()),
             (serde_json::json!({"a": 1}), "GET")

@@ -9,8 +9,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// The files of one throw-away PKI, and a client's trust in it.
 #[derive(Clone, Debug)]
@@ -100,6 +101,23 @@ impl Tls {
     #[must_use]
     pub fn key_file(&self) -> &Path {
         &self.key_file
+    }
+
+    /// A server that shows the certificate of localhost.
+    #[must_use]
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        let certificate = CertificateDer::from_pem_file(&self.cert_file);
+        let key = PrivateKeyDer::from_pem_file(&self.key_file);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the default versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.expect("our own certificate parses")],
+                key.expect("our own key parses"),
+            );
+        Arc::new(config.expect("certificate and key are a pair"))
     }
 
     /// A client that trusts the CA and offers exactly `alpn`.

@@ -21,6 +21,10 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
         .shared("the_labels_of_an_object_decide", labels)
         .shared("what_can_not_be_sent_is_told_on_the_alert", told)
         .shared(
+            "a_preview_shows_what_would_be_sent_with_the_secret_as_it_is_then_and_sends_nothing",
+            preview,
+        )
+        .shared(
             "the_finalizer_comes_off_alerts_and_deleted_providers",
             finalizers,
         )
@@ -180,6 +184,67 @@ fn told(stand: &Stand) {
             .then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}: {:?}", told_of(&stand.cluster, &namespace)));
+}
+
+fn preview(stand: &Stand) {
+    let namespace = stand.cluster.namespace("preview");
+    let sink = Sink::start();
+    let file = stand.cluster.dir().join("preview.json");
+    let event = Event::failed(&namespace, "webapp", "validation failed");
+    std::fs::write(&file, event.body()).expect("the event can be written");
+    let file = file.display().to_string();
+    let ask = || {
+        let arguments = ["preview", "chat", "-n", &namespace, "--event", &file];
+        stand
+            .hookgate
+            .alerts(&stand.cluster, "hookgate", &arguments)
+    };
+    chat(
+        &stand.cluster,
+        &namespace,
+        &format!("{}/hush-path", sink.url()),
+    );
+    let told = until("the Alert and its Provider are known", PATIENCE, || {
+        ask().ok().filter(|told| told.contains("\nsends"))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", ask()));
+    let (head, body) = told
+        .split_once("\n\n{")
+        .unwrap_or_else(|| panic!("there is no body in {told}"));
+    assert_eq!(
+        head,
+        format!(
+            "alert     {namespace}/chat\n\
+             takes     yes\n\
+             provider  {namespace}/chat (generic)\n\
+             sends     first this request\n\n\
+             POST {}/*****\n\
+             content-type: application/json\n\
+             gotk-component: kustomize-controller",
+            sink.url()
+        )
+    );
+    let body: Value = serde_json::from_str(&format!("{{{body}")).expect("the body is JSON");
+    let mut sent: Value = serde_json::from_str(&event.body()).expect("the event is JSON");
+    let revision = &mut sent["metadata"];
+    let value = revision["kustomize.toolkit.fluxcd.io/revision"].take();
+    *revision = json!({"revision": value});
+    assert_eq!(body, sent);
+
+    // No watch brings Secrets: it is read for each question.
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/chat-auth");
+    let gone = stand.cluster.admin().send("DELETE", &path, None);
+    assert_eq!(gone.status, 200, "{}", gone.body);
+    let told = ask().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        told.lines().last(),
+        Some(
+            format!("provider  not ready: failed to get secret '{namespace}/chat-auth': not found")
+                .as_str()
+        ),
+        "{told}"
+    );
+    assert_eq!(sink.count(), 0);
 }
 
 /// The Events of a namespace, as `TYPE REASON MESSAGE`.

@@ -1,6 +1,6 @@
 //! The metrics of events and alerts. Providers are labels, as there are no more of them than objects.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::notify::spool::Stats;
 
-/// These metrics, in the order in which they are registered. The first four are
+/// These metrics, in the order in which they are registered. The first seven are
 /// notification-controller's.
 pub const ALERT_DOCS: &[Doc] = &[
     Doc {
@@ -38,6 +38,21 @@ pub const ALERT_DOCS: &[Doc] = &[
         help: "Tokens of Providers that were at hand (cache_hit) or had to be fetched (cache_miss)",
     },
     Doc {
+        name: "gotk_token_cached_items",
+        labels: "",
+        help: "Tokens of Providers that are kept",
+    },
+    Doc {
+        name: "gotk_token_cache_requests_total",
+        labels: "status",
+        help: "Tokens that were asked for and had (success) or not to be had (failure)",
+    },
+    Doc {
+        name: "gotk_token_cache_evictions_total",
+        labels: "",
+        help: "Tokens that were given up to make room for others",
+    },
+    Doc {
         name: "hookgate_events_total",
         labels: "outcome",
         help: "Events received, by what became of them: accepted, unmatched, duplicate, malformed, too_large, unavailable",
@@ -56,6 +71,11 @@ pub const ALERT_DOCS: &[Doc] = &[
         name: "hookgate_alerts_oldest_seconds",
         labels: "namespace, name",
         help: "Age of the oldest event that waits to be sent, by Provider",
+    },
+    Doc {
+        name: "hookgate_alert_held_back",
+        labels: "namespace, name",
+        help: "1 while nobody answers at a Provider that alerts wait for, so that it is asked now and then only",
     },
     Doc {
         name: "hookgate_alert_attempts_total",
@@ -124,6 +144,8 @@ const OUTCOMES: [&str; 20] = [
 /// nc's words of its cache of tokens.
 const HIT: &str = "cache_hit";
 const MISS: &str = "cache_miss";
+const SUCCESS: &str = "success";
+const FAILURE: &str = "failure";
 /// All events come in on one route.
 const HANDLER: &str = "/";
 
@@ -160,6 +182,21 @@ pub(super) struct TokenCacheLabels {
     operation: &'static str,
 }
 
+/// nc's label of requests to its cache of tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StatusLabels {
+    status: &'static str,
+}
+
+/// The cache of tokens in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TokenCounts {
+    /// Tokens that are kept.
+    pub(crate) items: usize,
+    /// Tokens that made room for others so far.
+    pub(crate) evictions: u64,
+}
+
 /// The metrics of events and alerts.
 #[derive(Debug)]
 pub struct AlertMetrics {
@@ -167,10 +204,14 @@ pub struct AlertMetrics {
     size: Family<HttpLabels, Histogram>,
     inflight: Family<HandlerLabels, Gauge>,
     tokens: Family<TokenCacheLabels, Counter>,
+    token_items: Gauge,
+    token_requests: Family<StatusLabels, Counter>,
+    token_evictions: Counter,
     events: Family<OutcomeLabels, Counter>,
     pending: Family<ProviderLabels, Gauge>,
     dead: Family<ProviderLabels, Gauge>,
     oldest: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
+    held_back: Family<ProviderLabels, Gauge>,
     attempts: Family<AttemptLabels, Counter>,
     unworded: Family<ProviderLabels, Counter>,
     ends: Family<EndLabels, Counter>,
@@ -187,10 +228,14 @@ impl Default for AlertMetrics {
             size: Family::new_with_constructor(|| Histogram::new(BYTES)),
             inflight: Family::default(),
             tokens: Family::default(),
+            token_items: Gauge::default(),
+            token_requests: Family::default(),
+            token_evictions: Counter::default(),
             events: Family::default(),
             pending: Family::default(),
             dead: Family::default(),
             oldest: Family::default(),
+            held_back: Family::default(),
             attempts: Family::default(),
             unworded: Family::default(),
             ends: Family::default(),
@@ -210,10 +255,14 @@ impl AlertMetrics {
         add(registry, docs.next(), self.size.clone());
         add(registry, docs.next(), self.inflight.clone());
         add(registry, docs.next(), self.tokens.clone());
+        add(registry, docs.next(), self.token_items.clone());
+        add(registry, docs.next(), self.token_requests.clone());
+        add(registry, docs.next(), self.token_evictions.clone());
         add(registry, docs.next(), self.events.clone());
         add(registry, docs.next(), self.pending.clone());
         add(registry, docs.next(), self.dead.clone());
         add(registry, docs.next(), self.oldest.clone());
+        add(registry, docs.next(), self.held_back.clone());
         add(registry, docs.next(), self.attempts.clone());
         add(registry, docs.next(), self.unworded.clone());
         add(registry, docs.next(), self.ends.clone());
@@ -252,6 +301,24 @@ impl AlertMetrics {
         let event_type = if hit { HIT } else { MISS };
         let labels = token_labels(provider, event_type);
         self.tokens.get_or_create(&labels).inc();
+    }
+
+    /// A token was asked for, and had or not, after which this much is kept.
+    pub(crate) fn token_request(&self, is_had: bool, counts: TokenCounts) {
+        let status = if is_had { SUCCESS } else { FAILURE };
+        self.token_requests
+            .get_or_create(&StatusLabels { status })
+            .inc();
+        self.token_cache(counts);
+    }
+
+    /// This much is kept of tokens.
+    pub(crate) fn token_cache(&self, counts: TokenCounts) {
+        self.token_items
+            .set(i64::try_from(counts.items).unwrap_or(i64::MAX));
+        self.token_evictions
+            .inner()
+            .store(counts.evictions, Ordering::Relaxed);
     }
 
     /// An event was decided on.
@@ -328,6 +395,7 @@ impl AlertMetrics {
         self.pending.clear();
         self.dead.clear();
         self.oldest.clear();
+        self.held_back.clear();
         for (provider, stats) in &stats.providers {
             let labels = provider_labels(provider);
             self.pending
@@ -336,6 +404,9 @@ impl AlertMetrics {
             self.dead.get_or_create(&labels).set(count(stats.dead));
             let age = stats.oldest_ms.map_or(0, |at| now_ms.saturating_sub(at));
             self.oldest.get_or_create(&labels).set(seconds(age));
+            self.held_back
+                .get_or_create(&labels)
+                .set(stats.is_held_back.into());
         }
     }
 }
@@ -376,6 +447,11 @@ mod tests {
         metrics.alerts.answered("BREW", 202, 0, 0.1);
         metrics.alerts.received("accepted");
         metrics.alerts.token("apps/chat", true);
+        let counts = TokenCounts {
+            items: 3,
+            evictions: 4,
+        };
+        metrics.alerts.token_request(false, counts);
         metrics.alerts.attempted("apps/chat", "delivered");
         metrics.alerts.unworded("apps/chat");
         metrics.alerts.ended("apps/chat", "delivered", 1_500);
@@ -383,6 +459,7 @@ mod tests {
             pending: 2,
             dead: 1,
             oldest_ms: Some(1_000),
+            is_held_back: true,
         };
         let stats = Stats {
             providers: [("apps/chat".into(), chat)].into(),
@@ -391,8 +468,15 @@ mod tests {
         metrics.alerts.spool(&stats, 3_500);
         let text = metrics.encode();
         crate::metrics::tests::check_docs(&text, ALERT_DOCS);
-        let oldest = "hookgate_alerts_oldest_seconds{namespace=\"apps\",name=\"chat\"} 2.5";
-        assert!(text.contains(oldest), "{text}");
+        for line in [
+            "gotk_token_cached_items 3\n",
+            "gotk_token_cache_requests_total{status=\"failure\"} 1\n",
+            "gotk_token_cache_evictions_total 4\n",
+            "hookgate_alerts_oldest_seconds{namespace=\"apps\",name=\"chat\"} 2.5\n",
+            "hookgate_alert_held_back{namespace=\"apps\",name=\"chat\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         metrics.alerts.spool(&Stats::default(), 3_500);
         metrics.alerts.forget("apps/chat");
         let text = metrics.encode();

@@ -196,7 +196,7 @@ impl Queues {
             return false;
         };
         // The others that were on their way when it was found to be down say nothing new.
-        if lane.strikes >= STRIKES && now_ms < lane.held_until {
+        if lane.is_down() && now_ms < lane.held_until {
             return false;
         }
         lane.strikes = lane.strikes.saturating_add(1);
@@ -206,6 +206,11 @@ impl Queues {
         let pause = (1_000_u64 << doublings.min(10)).min(LONGEST_PROBE);
         lane.held_until = lane.held_until.max(now_ms.saturating_add(pause));
         doublings == 0
+    }
+
+    /// Whether nobody answers at a Provider, so that it is asked now and then only.
+    pub fn is_held_back(&self, provider: &str) -> bool {
+        self.lanes.get(provider).is_some_and(Lane::is_down)
     }
 
     /// The others of a chain, in their order, whose turn comes after `head`.
@@ -238,8 +243,11 @@ impl Lane {
 
     /// Whether one more may be in flight. One is enough to see whether somebody is there.
     fn has_room(&self, room: Room) -> bool {
-        let is_down = self.strikes >= STRIKES;
-        self.in_flight.len() < if is_down { 1 } else { room.per_provider }
+        self.in_flight.len() < if self.is_down() { 1 } else { room.per_provider }
+    }
+
+    fn is_down(&self) -> bool {
+        self.strikes >= STRIKES
     }
 
     fn can_take(&self, room: Room, now_ms: u64) -> bool {
@@ -401,7 +409,9 @@ mod tests {
         queues.hold("p", 0);
         assert_eq!(queues.lanes["p"].held_until, now + LONGEST_PROBE);
         queues.finish(&place("p", "12"), id(12));
+        assert!(queues.is_held_back("p") && !queues.is_held_back("q"));
         assert!(queues.answered("p") && !queues.answered("p"));
+        assert!(!queues.is_held_back("p"));
         now += LONGEST_PROBE;
         assert_eq!(taken(&mut queues, now), [13, 14, 15, 16, 17, 18, 19]);
     }

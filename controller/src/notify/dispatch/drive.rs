@@ -122,6 +122,7 @@ impl<T: Transport> Driver<T> {
             let stale = failure.is_unauthorized() && !used.kept.is_empty();
             if stale {
                 used.kept.iter().for_each(|key| self.tokens.forget(key));
+                self.metrics.alerts.token_cache(self.tokens.counts());
             }
             let is_permanent = failure.is_permanent() && !stale;
             (failure, is_permanent)
@@ -151,8 +152,25 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// A token that is kept, or a new one; who needs the same waits for whoever fetches it.
+    /// A token, counted as nc counts where it keeps any.
     async fn token(
+        &self,
+        request: TokenRequest,
+        target: &Target,
+        accounts: &impl AccountReader,
+        mask: &mut Mask,
+        used: &mut Used,
+    ) -> Result<SecretString, Failure> {
+        let token = self.find(request, target, accounts, mask, used).await;
+        if self.tokens.are_kept() {
+            let counts = self.tokens.counts();
+            self.metrics.alerts.token_request(token.is_ok(), counts);
+        }
+        token
+    }
+
+    /// A token that is kept, or a new one; who needs the same waits for whoever fetches it.
+    async fn find(
         &self,
         request: TokenRequest,
         target: &Target,
@@ -164,8 +182,10 @@ impl<T: Transport> Driver<T> {
         let mut held = slot.lock().await;
         let now = clock::now_ms() / 1000;
         let kept = held.as_ref().filter(|kept| kept.is_good(now));
-        let provider = format!("{}/{}", target.namespace, target.name);
-        self.metrics.alerts.token(&provider, kept.is_some());
+        if self.tokens.are_kept() {
+            let provider = format!("{}/{}", target.namespace, target.name);
+            self.metrics.alerts.token(&provider, kept.is_some());
+        }
         if let Some(kept) = kept {
             used.kept.push(request.key);
             return Ok(kept.value.clone());
@@ -183,7 +203,7 @@ impl<T: Transport> Driver<T> {
                 token.await?
             }
         };
-        *held = Some(self.tokens.keep(&token, now));
+        *held = Some(self.tokens.keep(&request.key, &token, now));
         Ok(token.value)
     }
 }

@@ -18,6 +18,7 @@ use crate::provider::{
     TokenSource,
 };
 
+mod held;
 mod identities;
 mod wording;
 

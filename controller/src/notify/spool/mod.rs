@@ -150,6 +150,8 @@ pub struct ProviderStats {
     pub dead: u64,
     /// When the oldest event that waits for it was accepted, Unix milliseconds.
     pub oldest_ms: Option<u64>,
+    /// Whether nobody answers there, so that it is asked now and then only.
+    pub is_held_back: bool,
 }
 
 /// The durable queue.
@@ -444,6 +446,9 @@ impl Spool {
                     provider.dead += 1;
                 }
             }
+        }
+        for (name, provider) in &mut stats.providers {
+            provider.is_held_back = book.queues.is_held_back(name);
         }
         stats
     }
