@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use crate::{binaries, debian, ports};
 use crate::process::{self, Process};
+use crate::{binaries, debian, ports};
 
 /// Why there is no Redis.
 #[derive(Debug, thiserror::Error)]
