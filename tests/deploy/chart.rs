@@ -134,7 +134,6 @@ fn effects() {
         "spool.size=\"9Gi\"",
         "spool.storageClassName=\"fast\"",
         "xds.secretName=\"other\"",
-        "networkPolicy.contourNamespace=\"edge\"",
         "rbac.workloadIdentity=true",
         "monitoring={\"enabled\":true,\"labels\":{\"release\":\"prometheus\"}}",
         "resources={\"limits\":{\"memory\":\"1Gi\"}}",
@@ -177,8 +176,6 @@ fn effects() {
         ),
         (&json!("9Gi"), &json!("fast"))
     );
-    let policy = find(&objects, "NetworkPolicy", "hookgate").to_string();
-    assert!(policy.contains("\"edge\"") && !policy.contains("projectcontour"));
     find(&objects, "ClusterRoleBinding", "hookgate-workload-identity");
     for kind in ["ServiceMonitor", "PrometheusRule"] {
         let labels = &find(&objects, kind, "hookgate")["metadata"]["labels"];

@@ -160,8 +160,15 @@ fn pinned(cluster: &Cluster) {
     assert_eq!(&patched, find(&form.given, "DaemonSet", "envoy"));
 }
 
+/// What goes with the filter in Contour's Envoy, likewise.
+pub(crate) fn pinned_form() -> Kustomization {
+    let mut form = Kustomization::of("controller").with("pinned/hookgate");
+    form.given = flux_policies(false);
+    form
+}
+
 /// The gate beside the controller and what Flux installs, in one kustomization.
-fn gate_form() -> Kustomization {
+pub(crate) fn gate_form() -> Kustomization {
     let mut form = Kustomization::of("controller").with("gate");
     form.given = flux_policies(false);
     form.given.push(json!({
@@ -219,9 +226,7 @@ fn gate(cluster: &Cluster) {
 fn nothing_twice() {
     let _ = gate_form().objects();
     // One kustomization takes all of it: kustomize refuses two objects of one name.
-    let mut form = Kustomization::of("controller").with("pinned/hookgate");
-    form.given = flux_policies(false);
-    let objects = form.objects();
+    let objects = pinned_form().objects();
     // Flux's policy becomes the same, whichever of the two narrows it.
     let narrowed = flux_policies(true);
     let (kind, name) = ("NetworkPolicy", "allow-webhooks");

@@ -7,6 +7,7 @@ use e2e::trials::Trials;
 use serde_json::{Value, json};
 
 use crate::base::flux_policies;
+use crate::edge::{gate_form, pinned_form};
 use crate::{has_labels, list, workload};
 
 pub(crate) fn trials(trials: Trials<Cluster>) -> Trials<Cluster> {
@@ -32,26 +33,33 @@ const SOURCES: [(&str, &str); 6] = [
 ];
 
 fn who_reaches_what() {
-    let ours = Kustomization::of("controller").objects();
+    let base = Kustomization::of("controller").objects();
     let alone = [
-        "projectcontour/envoy: http-webhook http-prom xds",
-        "projectcontour/contour: http-webhook http-prom xds",
-        "flux-system/hookgate-gate: http http-webhook http-prom xds",
+        "projectcontour/envoy: http-prom",
+        "projectcontour/contour: http-prom",
+        "flux-system/hookgate-gate: http http-prom",
         "flux-system/kustomize-controller: http http-prom",
         "monitoring/prometheus: http-prom",
         "apps/web: http-prom",
     ];
-    assert_eq!(reached(&ours, &ours), alone);
-    // Flux's policies let in its own namespace, and nobody else besides, as they are and as we patch them.
+    assert_eq!(reached(&base, &base), alone);
+    // Flux lets in its own namespace.
     let everything = "http http-webhook http-prom healthz xds";
-    let mut beside_flux = alone.map(str::to_owned);
-    beside_flux[2] = format!("flux-system/hookgate-gate: {everything}");
-    beside_flux[3] = format!("flux-system/kustomize-controller: {everything}");
-    for are_patched in [false, true] {
-        let mut all = flux_policies(are_patched);
-        all.extend(ours.iter().cloned());
-        assert_eq!(reached(&ours, &all), beside_flux, "patched: {are_patched}");
-    }
+    let mut gate = alone.map(str::to_owned);
+    gate[2] = format!("flux-system/hookgate-gate: {everything}");
+    gate[3] = format!("flux-system/kustomize-controller: {everything}");
+    assert_eq!(reached(&base, &gate_form().objects()), gate);
+    let mut pinned = gate.clone();
+    pinned[0] = "projectcontour/envoy: http-webhook http-prom xds".to_owned();
+    pinned[1] = "projectcontour/contour: http-webhook http-prom xds".to_owned();
+    assert_eq!(reached(&base, &pinned_form().objects()), pinned);
+    // Without a gate, Contour leads to the controller itself.
+    let mut direct = gate;
+    direct[0] = "projectcontour/envoy: http-webhook http-prom".to_owned();
+    direct[1] = "projectcontour/contour: http-webhook http-prom".to_owned();
+    let mut all = flux_policies(true);
+    all.extend(base.iter().cloned());
+    assert_eq!(reached(&base, &all), direct);
 }
 
 fn not_narrowed() {
