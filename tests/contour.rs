@@ -12,6 +12,8 @@ mod address;
 mod behind;
 #[path = "contour/change.rs"]
 mod change;
+#[path = "contour/check.rs"]
+mod check;
 #[path = "contour/closed.rs"]
 mod closed;
 #[path = "contour/gate.rs"]
@@ -40,5 +42,6 @@ fn main() -> ExitCode {
     let trials = closed::trials(trials);
     let trials = change::trials(trials);
     let trials = behind::trials(trials);
+    let trials = check::trials(trials);
     address::trials(trials).run()
 }
