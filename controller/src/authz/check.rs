@@ -175,7 +175,7 @@ impl<'a> Asked<'a> {
         if trusted_hops == 0 {
             return match source?.address.as_ref()?.address.as_ref()? {
                 Address::SocketAddress(socket) => socket.address.parse().ok(),
-                _ => None,
+                Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
             };
         }
         let mut entries = self

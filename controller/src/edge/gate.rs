@@ -137,6 +137,7 @@ impl GateArgs {
             max_hook_bytes: self.limits.max_hook_bytes,
             address_rate: self.limits.address_rate,
             address_burst: self.limits.address_burst,
+            shared_limit: self.limits.shared(),
         };
         Ok(Gate {
             namespace: self.namespace.clone(),

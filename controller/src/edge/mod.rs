@@ -31,9 +31,9 @@ pub use gate::{GATE, GATE_PORT, Gate, GateArgs, gate};
 pub use host::{DnsName, HostPort};
 pub use input::{
     Authority, Bounds, Chain, ClientAddress, Discovered, Identity, MAX_HOOK_BYTES_CEILING,
-    StandAlone, XdsClientTls,
+    SharedLimit, StandAlone, XdsClientTls,
 };
-pub use limits::{BoundArgs, LimitArgs};
+pub use limits::{BoundArgs, LimitArgs, LimitDomain};
 pub use objects::{CONTROLLER_APP, CONTROLLER_SERVICE, HOOKS_PORT, XDS_PORT, XDS_SERVICE};
 pub use output::{Files, Format, OutputArgs};
 pub use overlay::{Overlay, OverlayArgs, Workload, overlay};

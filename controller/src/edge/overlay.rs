@@ -189,6 +189,7 @@ impl OverlayArgs {
             max_hook_bytes: self.limits.max_hook_bytes,
             address_rate: self.limits.address_rate,
             address_burst: self.limits.address_burst,
+            shared_limit: self.limits.shared(),
         };
         Ok(Overlay {
             namespace: self.namespace.clone(),

@@ -94,7 +94,10 @@ impl Running {
             async move {
                 match listeners.authz {
                     Some(listener) => authz.serve(listener, tls, bodies, stopped).await,
-                    None => Ok(is_true(stopped).await),
+                    None => {
+                        is_true(stopped).await;
+                        Ok(())
+                    }
                 }
             }
         });
