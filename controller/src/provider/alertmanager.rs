@@ -26,7 +26,7 @@ impl ProviderType for Alertmanager {
         target: &Target,
         context: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let url = target.url()?;
+        let url = target.url("invalid Alertmanager URL *****")?;
         let (alert, labels) = if target.resolve {
             if commit::is_progress(event) {
                 return Ok(Exchange::nothing());

@@ -182,7 +182,7 @@ fn genre(event: &Event) -> String {
 fn place(repository: &Repository) -> Result<(Url, String, String), ProviderError> {
     let invalid = || {
         ProviderError::Config(
-            "the address is not one of Azure Repos, such as \
+            "invalid repository id \"*****\": the address is not one of Azure Repos, such as \
              https://dev.azure.com/organization/project/_git/repository"
                 .to_owned(),
         )

@@ -71,7 +71,7 @@ impl ProviderType for Bitbucket {
         };
         let (user, password) = credentials(target)?;
         let repository = Repository::of(target)?;
-        let (owner, name) = repository.owner_and_name()?;
+        let (owner, name) = repository.owner_and_name("invalid repository id \"*****\"")?;
         let base = Url::parse(API)
             .map_err(|_| ProviderError::Config("the address of Bitbucket's API is none".into()))?;
         let builds = [
@@ -115,7 +115,7 @@ impl ProviderType for Bitbucket {
 
 /// User and password of a token such as `user:password`.
 fn credentials(target: &Target) -> Result<(String, String), ProviderError> {
-    let token = target.token("bitbucket token")?;
+    let token = target.token("invalid token format, expected to be <user>:<password>")?;
     let parts = token.expose_secret().split_once(':');
     parts
         .filter(|(user, password)| !user.is_empty() && !password.is_empty())

@@ -127,7 +127,7 @@ fn clone_url(target: &Target) -> Result<Url, ProviderError> {
             "could not parse git address: unsupported scheme type in address. Must be http or https"
                 .to_owned(),
         )),
-        _ => target.url(),
+        _ => target.url("could not parse git address"),
     }
 }
 

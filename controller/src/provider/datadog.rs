@@ -36,7 +36,7 @@ impl ProviderType for DataDog {
         target: &Target,
         context: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let key = target.token("the Datadog API key")?;
+        let key = target.token("token cannot be empty")?;
         let object = &event.involved_object;
         let mut body = json!({
             "title": format!("Events from the {} {}/{}", object.kind, object.name, object.namespace),
@@ -65,7 +65,7 @@ fn url(target: &Target) -> Result<Url, ProviderError> {
         Url::parse(API)
             .map_err(|_| ProviderError::Config("the address of Datadog is none".to_owned()))?
     } else {
-        target.url()?
+        target.url("failed to parse address \"*****\"")?
     };
     url.set_path("/api/v1/events");
     url.set_query(None);
@@ -201,7 +201,7 @@ mod tests {
         target.token = None;
         assert_eq!(
             testing::refusal(&DataDog, &testing::info(), &target),
-            "the Provider cannot be used: the Datadog API key is missing; set token in the Secret"
+            "the Provider cannot be used: token cannot be empty; set token in the Secret"
         );
     }
 }

@@ -41,7 +41,7 @@ impl ProviderType for Discord {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let mut url = target.url()?;
+        let mut url = target.url("invalid Discord hook URL *****")?;
         let is_for_slack = url.path_segments().and_then(Iterator::last) == Some("slack");
         if !is_for_slack {
             url = below(&url, ["slack"])?;

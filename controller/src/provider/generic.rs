@@ -32,7 +32,7 @@ impl ProviderType for Generic {
 /// The event, with the headers that the Secret adds.
 pub(super) fn request(event: &Event, target: &Target) -> Result<HttpRequest, ProviderError> {
     let controller = headers::printable(&event.reporting_controller);
-    let request = HttpRequest::post(target.url()?)
+    let request = HttpRequest::post(target.url("invalid hook URL *****")?)
         .body("application/json", event.to_json().into_bytes())
         .header("Gotk-Component", controller);
     headers::add(request, target)

@@ -73,7 +73,7 @@ impl ProviderType for Gitea {
         };
         let search = Search {
             api: Api::of(target)?,
-            token: target.token_or_password("gitea token")?,
+            token: target.token_or_password("gitea token cannot be empty")?,
             commit,
             status,
         };

@@ -42,7 +42,7 @@ impl ProviderType for GiteaPullRequestComment {
         let marker = comment::marker("flux-pr-comment-key", event, target)?;
         let body = comment::body(&marker, event);
         let api = Api::of(target)?;
-        let token = target.token_or_password("gitea token")?;
+        let token = target.token_or_password("gitea token cannot be empty")?;
         let who = signed(HttpRequest::get(api.user()?), &token);
         let comments = PullRequest { api, number, token };
         Ok(Exchange::ask(who, move |reply| {

@@ -73,7 +73,7 @@ impl ProviderType for GitLab {
             description: commit::description(event, DESCRIPTION),
         };
         let project = Project::of(target)?;
-        let token = target.token_or_password("gitlab token")?;
+        let token = target.token_or_password("gitlab token cannot be empty")?;
         unless_there(&project, commit, status, &token)
     }
 

@@ -42,7 +42,7 @@ impl ProviderType for GitLabMergeRequestComment {
         let marker = comment::marker("flux-mr-comment-key", event, target)?;
         let body = comment::body(&marker, event);
         let project = Project::of(target)?;
-        let token = target.token_or_password("gitlab token")?;
+        let token = target.token_or_password("gitlab token cannot be empty")?;
         let who = signed(HttpRequest::get(project.user()?), &token);
         let comments = MergeRequest {
             project,

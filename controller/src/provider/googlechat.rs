@@ -36,7 +36,8 @@ impl ProviderType for GoogleChat {
     ) -> Result<Exchange, ProviderError> {
         let event = fit(event, &LIMIT);
         Ok(Exchange::once(
-            HttpRequest::post(target.url()?).json(&card(&event)),
+            HttpRequest::post(target.url("invalid Google Chat hook URL *****")?)
+                .json(&card(&event)),
         ))
     }
 }

@@ -45,7 +45,7 @@ impl ProviderType for GooglePubSub {
                 "GCP project ID cannot be empty; set spec.address".to_owned(),
             ));
         }
-        let topic = target.channel("the ID of the GCP Pub/Sub topic")?;
+        let topic = target.channel("GCP Pub/Sub topic ID cannot be empty")?;
         let url = publish_url(project, topic)?;
         let attributes: BTreeMap<&str, &str> = target
             .headers

@@ -31,7 +31,10 @@ impl ProviderType for Grafana {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let request = authorized(HttpRequest::post(target.url()?), target);
+        let request = authorized(
+            HttpRequest::post(target.url("invalid Grafana URL *****")?),
+            target,
+        );
         let message = text::cut_bytes(&event.message, MESSAGE);
         let mut body = json!({
             "text": text::entities(&format!("{}\n{message}", subject::object_name(event))),

@@ -26,8 +26,8 @@ impl ProviderType for IncidentIo {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let url = target.url()?;
-        let token = target.token("the incident.io API token")?;
+        let url = target.url("invalid incident.io alert source URL *****")?;
+        let token = target.token("empty incident.io API token")?;
         if commit::is_progress(event) {
             return Ok(Exchange::nothing());
         }
@@ -142,7 +142,7 @@ mod tests {
         target.token = None;
         assert_eq!(
             testing::refusal(&IncidentIo, &testing::info(), &target),
-            "the Provider cannot be used: the incident.io API token is missing; set token in the Secret"
+            "the Provider cannot be used: empty incident.io API token; set token in the Secret"
         );
     }
 }

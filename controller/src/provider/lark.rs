@@ -41,7 +41,9 @@ impl ProviderType for Lark {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let request = HttpRequest::post(target.url()?).json(&card(&fit(event, &LIMIT)));
+        // As notification-controller says it.
+        let request = HttpRequest::post(target.url("invalid Slack hook URL *****")?)
+            .json(&card(&fit(event, &LIMIT)));
         Ok(Exchange::ask(request, accepted))
     }
 }

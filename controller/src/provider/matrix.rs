@@ -37,9 +37,9 @@ impl ProviderType for Matrix {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let homeserver = target.url()?;
-        let room = target.channel("the Matrix room's ID")?;
-        let token = target.token("the Matrix access token")?;
+        let homeserver = target.url("invalid Matrix homeserver URL *****")?;
+        let room = target.channel("the Matrix room's ID is missing")?;
+        let token = target.token("the Matrix access token is missing")?;
         let transaction = transaction(event);
         let path = [
             "_matrix",

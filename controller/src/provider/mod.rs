@@ -16,7 +16,7 @@
 //! 2. Here: `mod zoom;` and `&zoom::Zoom,` in [`PROVIDER_TYPES`]. That is all.
 //!
 //! The method [`exchange`](ProviderType::exchange) returns
-//! - [`Exchange::once`] of one [`HttpRequest`]: `HttpRequest::post(target.url()?)`, `.bearer(…)`,
+//! - [`Exchange::once`] of one [`HttpRequest`]: `HttpRequest::post(target.url("…")?)`, `.bearer(…)`,
 //!   `.json(&json!({…}))`;
 //! - [`Exchange::ask`] where the next request depends on the reply to the first;
 //! - [`Exchange::with_token`] where a token must be fetched first; the driver keeps it until it expires;

@@ -38,7 +38,7 @@ impl ProviderType for MsTeams {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let url = target.url()?;
+        let url = target.url("invalid MS Teams webhook URL *****")?;
         let event = fit(event, &LIMIT);
         if is_connector(&url) {
             let request = HttpRequest::post(url).json(&message_card(&event));

@@ -26,7 +26,7 @@ impl ProviderType for Nats {
                 "NATS server (address) cannot be empty; set spec.address".to_owned(),
             ));
         }
-        let subject = target.channel("NATS subject (channel)")?;
+        let subject = target.channel("NATS subject (channel) cannot be empty")?;
         let is_subject = !subject.contains(|c: char| c.is_whitespace() || c.is_control());
         if !is_subject {
             return Err(ProviderError::Config(

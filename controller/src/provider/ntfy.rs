@@ -71,7 +71,7 @@ fn authorized(request: HttpRequest, target: &Target) -> HttpRequest {
 
 /// JSON goes to the server, never to a topic.
 fn server_and_topic(target: &Target) -> Result<(Url, String), ProviderError> {
-    let mut url = target.url()?;
+    let mut url = target.url("invalid ntfy URL *****")?;
     let mut topic = target.channel.clone();
     if topic.is_empty() {
         let last = url.path_segments().and_then(|mut path| path.next_back());

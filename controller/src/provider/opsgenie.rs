@@ -44,8 +44,8 @@ impl ProviderType for Opsgenie {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let url = target.url()?;
-        let key = target.token("the Opsgenie API key")?;
+        let url = target.url("invalid Opsgenie hook URL *****")?;
+        let key = target.token("empty Opsgenie apikey/token")?;
         let key = format!("GenieKey {}", key.expose_secret());
         let alias = alias(event, target);
         if target.resolve && !event.is_error() {

@@ -56,7 +56,7 @@ impl ProviderType for Otel {
 }
 
 fn url(target: &Target) -> Result<Url, ProviderError> {
-    let mut url = target.url()?;
+    let mut url = target.url("invalid OTLP endpoint URL *****")?;
     if url.scheme() == "http" && target.tls.is_some() {
         return Err(ProviderError::Config(
             "insecure HTTP endpoint cannot use TLS client configuration; set an address of https"

@@ -35,7 +35,7 @@ impl ProviderType for PagerDuty {
         if commit::is_progress(event) {
             return Ok(Exchange::nothing());
         }
-        let base = target.url()?;
+        let base = target.url("invalid PagerDuty endpoint URL \"*****\"")?;
         let key = routing_key(target)?;
         let alert = post(&base, "/v2/enqueue", &alert(event, &key));
         if event.severity != "info" {
@@ -51,7 +51,7 @@ fn routing_key(target: &Target) -> Result<String, ProviderError> {
     if !target.channel.is_empty() {
         return Ok(target.channel.clone());
     }
-    let token = target.token("the integration's routing key")?;
+    let token = target.token("the integration's routing key is missing")?;
     Ok(token.expose_secret().to_owned())
 }
 

@@ -31,7 +31,7 @@ impl ProviderType for Rocket {
     ) -> Result<Exchange, ProviderError> {
         let message = attachment::message(event, &target.channel, &target.username, &STYLE);
         Ok(Exchange::once(
-            HttpRequest::post(target.url()?).json(&message),
+            HttpRequest::post(target.url("invalid Rocket hook URL *****")?).json(&message),
         ))
     }
 }

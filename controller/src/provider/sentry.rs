@@ -98,7 +98,7 @@ impl Dsn {
                 "the address is not a DSN, such as https://key@host/project".to_owned(),
             )
         };
-        let mut url = target.url().map_err(|_| unusable())?;
+        let mut url = target.url("invalid DSN").map_err(|_| unusable())?;
         let path = url.path().trim_matches('/').to_owned();
         let (prefix, project) = path.rsplit_once('/').unwrap_or(("", &path));
         if url.username().is_empty() || project.is_empty() {

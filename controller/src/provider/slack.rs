@@ -36,8 +36,9 @@ impl ProviderType for Slack {
     ) -> Result<Exchange, ProviderError> {
         let style = &attachment::SLACK;
         let message = attachment::message(event, &target.channel, &target.username, style);
-        let mut request = HttpRequest::post(target.url()?).json(&message);
-        if let Ok(token) = target.token("the bot's token") {
+        let mut request =
+            HttpRequest::post(target.url("invalid Slack hook URL *****")?).json(&message);
+        if let Ok(token) = target.token("the bot's token is missing") {
             request = request.bearer(&token);
         }
         if target.address.expose_secret() == POST_MESSAGE {

@@ -124,7 +124,7 @@ fn security(url: &Url) -> Result<MailSecurity, ProviderError> {
 }
 
 fn recipients(target: &Target) -> Result<Vec<String>, ProviderError> {
-    let channel = target.channel("the list of recipients")?;
+    let channel = target.channel("the list of recipients is missing")?;
     let to: Vec<String> = channel
         .split(',')
         .map(|address| address.trim().to_owned())

@@ -102,38 +102,38 @@ impl Default for Target {
 }
 
 impl Target {
-    /// The address as a URL of HTTP.
+    /// The address as a URL of HTTP; `invalid` is what is said of one that is none, with `*****` for it.
     ///
     /// # Errors
     /// [`ProviderError::Config`], which does not tell the address.
-    pub fn url(&self) -> Result<Url, ProviderError> {
+    pub fn url(&self, invalid: &str) -> Result<Url, ProviderError> {
         let address = self.address.expose_secret();
         if address.is_empty() {
-            return Err(config(
-                "the address is empty; set spec.address or the Secret's address",
-            ));
+            return Err(config(&format!(
+                "{invalid}: 'it is empty; set spec.address or the Secret's address'"
+            )));
         }
         Url::parse(address)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| config("the address is not a URL of http or https"))
+            .ok_or_else(|| config(&format!("{invalid}: 'not a URL of http or https'")))
     }
 
-    /// The token, without white space around it; `what` is what the service calls it.
+    /// The token, without white space around it; `missing` is what is said where there is none.
     ///
     /// # Errors
     /// [`ProviderError::Config`] where there is none.
-    pub fn token(&self, what: &str) -> Result<SecretString, ProviderError> {
+    pub fn token(&self, missing: &str) -> Result<SecretString, ProviderError> {
         trimmed(self.token.as_ref())
-            .ok_or_else(|| config(&format!("{what} is missing; set token in the Secret")))
+            .ok_or_else(|| config(&format!("{missing}; set token in the Secret")))
     }
 
     /// The token or, as several forges take it, the password.
     ///
     /// # Errors
     /// [`ProviderError::Config`] where there is neither.
-    pub fn token_or_password(&self, what: &str) -> Result<SecretString, ProviderError> {
-        self.token(what)
+    pub fn token_or_password(&self, missing: &str) -> Result<SecretString, ProviderError> {
+        self.token(missing)
             .or_else(|error| trimmed(self.password.as_ref()).ok_or(error))
     }
 
@@ -143,14 +143,14 @@ impl Target {
         (!self.username.is_empty()).then_some((self.username.as_str(), password))
     }
 
-    /// The channel; `what` is what the service calls it.
+    /// The channel; `missing` is what is said where there is none.
     ///
     /// # Errors
     /// [`ProviderError::Config`] where there is none.
-    pub fn channel(&self, what: &str) -> Result<&str, ProviderError> {
+    pub fn channel(&self, missing: &str) -> Result<&str, ProviderError> {
         Some(self.channel.as_str())
             .filter(|channel| !channel.is_empty())
-            .ok_or_else(|| config(&format!("{what} is missing; set spec.channel")))
+            .ok_or_else(|| config(&format!("{missing}; set spec.channel")))
     }
 }
 

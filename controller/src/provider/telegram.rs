@@ -44,8 +44,8 @@ impl ProviderType for Telegram {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let channel = target.channel("the Telegram channel")?;
-        let token = target.token("the Telegram bot's token")?;
+        let channel = target.channel("empty Telegram channel")?;
+        let token = target.token("empty Telegram token")?;
         let base = Url::parse(API)
             .map_err(|_| ProviderError::Config("the address of Telegram is none".to_owned()))?;
         let bot = format!("bot{}", token.expose_secret());
@@ -165,12 +165,12 @@ mod tests {
         let refusal = |target: &Target| testing::refusal(&Telegram, &testing::info(), target);
         assert_eq!(
             refusal(&target),
-            "the Provider cannot be used: the Telegram bot's token is missing; set token in the Secret"
+            "the Provider cannot be used: empty Telegram token; set token in the Secret"
         );
         target.channel.clear();
         assert_eq!(
             refusal(&target),
-            "the Provider cannot be used: the Telegram channel is missing; set spec.channel"
+            "the Provider cannot be used: empty Telegram channel; set spec.channel"
         );
     }
 }

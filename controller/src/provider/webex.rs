@@ -41,8 +41,8 @@ impl ProviderType for Webex {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let url = target.url()?;
-        let token = target.token("the bot's token")?;
+        let url = target.url("invalid Webex hook URL *****")?;
+        let token = target.token("the bot's token is missing")?;
         let mut body = json!({"markdown": markdown(&fit(event, &LIMIT))});
         if !target.channel.is_empty() {
             body["roomId"] = target.channel.as_str().into();

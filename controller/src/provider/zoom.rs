@@ -22,8 +22,8 @@ impl ProviderType for Zoom {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let mut url = target.url()?;
-        let token = target.token("the Zoom verification token")?;
+        let mut url = target.url("invalid Zoom incoming webhook URL *****")?;
+        let token = target.token("empty Zoom verification token")?;
         if !url.query_pairs().any(|(name, _)| name == "format") {
             url.query_pairs_mut().append_pair("format", "full");
         }
@@ -149,7 +149,7 @@ mod tests {
         target.token = None;
         assert_eq!(
             testing::refusal(&Zoom, &testing::info(), &target),
-            "the Provider cannot be used: the Zoom verification token is missing; set token in the Secret"
+            "the Provider cannot be used: empty Zoom verification token; set token in the Secret"
         );
     }
 }

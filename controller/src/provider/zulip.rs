@@ -44,7 +44,7 @@ impl ProviderType for Zulip {
         target: &Target,
         _: &Context<'_>,
     ) -> Result<Exchange, ProviderError> {
-        let mut url = target.url()?;
+        let mut url = target.url("invalid Zulip endpoint URL")?;
         url.set_path("/api/v1/messages");
         let (channel, topic) = channel_and_topic(&target.channel)?;
         let content = comment::markdown(&fit(event, &LIMIT));

@@ -13,7 +13,8 @@ use crate::notify::converse::{Whom, converse};
 use crate::notify::identity::{AccountReader, Identities, IdentityError};
 use crate::notify::transport::{Transport, TransportError};
 use crate::provider::{
-    Exchange, ProviderError, Reply, RetryAfter, Step, Target, TokenRequest, TokenSource,
+    Exchange, Method, ProviderError, Reply, Request, RetryAfter, Step, Target, TokenRequest,
+    TokenSource,
 };
 
 /// Why an attempt failed.
@@ -93,9 +94,28 @@ pub(super) struct Driver<T> {
     pub(super) identities: Identities,
 }
 
+/// An attempt that failed.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    pub(super) is_permanent: bool,
+    /// What was asked last.
+    pub(super) asked: Asked,
+}
+
+/// How far a conversation came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Requests that were made, tokens apart.
+    pub(super) requests: usize,
+    /// The method of the last one, if it was one of HTTP.
+    pub(super) method: Option<Method>,
+}
+
 /// What an attempt has used.
 #[derive(Default)]
 struct Used {
+    asked: Asked,
     /// Keys of tokens that were kept from earlier attempts.
     kept: Vec<String>,
 }
@@ -109,7 +129,7 @@ impl<T: Transport> Driver<T> {
         target: &Target,
         accounts: &impl AccountReader,
         mask: &mut Mask,
-    ) -> Result<(), (Failure, bool)> {
+    ) -> Result<(), Broken> {
         let mut used = Used::default();
         // A delivery that may take no time could never be made.
         let limit = target.timeout.max(Duration::from_millis(1));
@@ -125,7 +145,11 @@ impl<T: Transport> Driver<T> {
                 self.metrics.alerts.token_cache(self.tokens.counts());
             }
             let is_permanent = failure.is_permanent() && !stale;
-            (failure, is_permanent)
+            Broken {
+                failure,
+                is_permanent,
+                asked: used.asked,
+            }
         })
     }
 
@@ -140,7 +164,15 @@ impl<T: Transport> Driver<T> {
         let mut reply = None;
         loop {
             reply = Some(match exchange.next(reply.as_ref()) {
-                Step::Send(request) => self.transport.send(request, target).await?,
+                Step::Send(request) => {
+                    used.asked.requests += 1;
+                    used.asked.method = if let Request::Http(request) = &request {
+                        Some(request.method)
+                    } else {
+                        None
+                    };
+                    self.transport.send(request, target).await?
+                }
                 Step::Token(request) => {
                     let token = self.token(request, target, accounts, mask, used).await?;
                     mask.add(token.expose_secret());

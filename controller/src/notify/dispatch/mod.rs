@@ -11,6 +11,7 @@ mod drive;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use super::identity::{self, AccountReader, Identities};
 use super::metadata;
 use super::select::{Warning, reason};
 use super::spool::{Spool, Taken};
-use super::target::{self, SecretReader, TargetError};
+use super::target::{self, SecretReader};
 use super::template::{self, Templates};
 use super::transport::Transport;
 use super::warn::Warn;
@@ -40,7 +41,7 @@ use crate::clock;
 use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::objects::Snapshot;
-use crate::provider::{self, AlertId, Context, Takes};
+use crate::provider::{self, AlertId, Context, ProviderError, Takes};
 
 /// How often the spool is tended.
 const TEND: Duration = Duration::from_secs(60);
@@ -95,6 +96,17 @@ struct Sent {
     outcome: Result<(), Failed>,
 }
 
+/// When an attempt failed: nc words that differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Before the event was looked at.
+    Setup,
+    /// The event can't be sent there.
+    Event,
+    /// Something was sent, or meant to be.
+    Sent,
+}
+
 /// Why an attempt failed.
 #[derive(Debug)]
 struct Failed {
@@ -104,8 +116,7 @@ struct Failed {
     message: String,
     is_permanent: bool,
     retry_after: Option<Duration>,
-    /// Whether it failed before anything was sent: nc words that differently.
-    in_setup: bool,
+    stage: Stage,
     /// Whether nobody answered.
     is_silence: bool,
 }
@@ -220,7 +231,8 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
             .alerts
             .attempted(&taken.delivery.provider, word);
         // What failed before anything was sent says nothing of the provider.
-        if outcome.as_ref().err().is_none_or(|failed| !failed.in_setup) {
+        let is_sent = |failed: &Failed| failed.stage == Stage::Sent;
+        if outcome.as_ref().err().is_none_or(is_sent) {
             let is_answer = outcome
                 .as_ref()
                 .err()
@@ -265,7 +277,10 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
             let until = now_ms.saturating_add(pause.min(3_600_000));
             self.spool.hold(&taken.delivery.provider, until);
         }
-        let verb = if failed.in_setup { "dispatch" } else { "send" };
+        let verb = match failed.stage {
+            Stage::Setup => "dispatch",
+            Stage::Event | Stage::Sent => "send",
+        };
         let warning = Warning {
             reason: reason::DISPATCH_FAILED,
             message: format!(
@@ -354,7 +369,13 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
         let event = digest::merged(&taken.delivery.alert, &events);
         let mut target = target::read(provider, &self.secrets)
             .await
-            .map_err(|error| target_failed(provider, &error))?;
+            .map_err(|error| {
+                setup(
+                    "secret",
+                    words::unready(provider, &error.to_string()),
+                    false,
+                )
+            })?;
         if target.service_account.is_some() && !self.driver.identities.of_objects {
             return Err(setup("config", identity::GATE_IS_OFF.to_owned(), true));
         }
@@ -378,18 +399,34 @@ impl<T: Transport, S: SecretReader + AccountReader, W: Warn> Shared<T, S, W> {
         }
         let exchange = found
             .exchange(&event, &target, &context)
-            .map_err(|error| setup(error.category(), mask.apply(&error.to_string()), true))?;
+            .map_err(|error| Failed {
+                stage: if matches!(error, ProviderError::Event(_)) {
+                    Stage::Event
+                } else {
+                    Stage::Setup
+                },
+                ..setup(
+                    error.category(),
+                    mask.apply(&words::unsent(provider, &error)),
+                    true,
+                )
+            })?;
         let driven = self
             .driver
             .drive(exchange, &target, &self.secrets, &mut mask)
             .await;
-        driven.map_err(|(failure, is_permanent)| Failed {
-            is_silence: failure.is_silence(),
-            category: failure.category(),
-            message: mask.apply(&failure.to_string()),
-            is_permanent,
-            retry_after: failure.retry_after(now),
-            in_setup: false,
+        driven.map_err(|broken| Failed {
+            message: mask.apply(&words::broken(provider, found.name(), &broken)),
+            is_silence: broken.failure.is_silence(),
+            category: broken.failure.category(),
+            is_permanent: broken.is_permanent,
+            retry_after: broken.failure.retry_after(now),
+            // Certificates that can't be read: nothing was sent.
+            stage: if words::is_of_setup(&broken.failure) {
+                Stage::Setup
+            } else {
+                Stage::Sent
+            },
         })
     }
 }
@@ -443,21 +480,13 @@ fn find<'s>(
     Ok((found_alert, found))
 }
 
-fn target_failed(provider: &Provider, error: &TargetError) -> Failed {
-    let text = format!(
-        "failed to initialize notifier for provider '{}': {error}",
-        provider.metadata.name
-    );
-    setup("secret", text, false)
-}
-
 fn setup(category: &'static str, message: String, is_permanent: bool) -> Failed {
     Failed {
         category,
         message,
         is_permanent,
         retry_after: None,
-        in_setup: true,
+        stage: Stage::Setup,
         is_silence: false,
     }
 }

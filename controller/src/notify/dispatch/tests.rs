@@ -334,11 +334,14 @@ async fn what_is_refused_for_good_is_a_dead_letter_and_the_next_goes_on() {
         .until("fine is sent", |w| w.script.sent_to("a").len() == 2)
         .await;
     world.until_dead(id).await;
-    assert_eq!(world.reason(id), "the server answered 400: invalid_blocks");
+    assert_eq!(
+        world.reason(id),
+        "postMessage failed: request failed: request failed with status code 400: invalid_blocks"
+    );
     assert_eq!(
         *world.told.0.lock().unwrap(),
         [
-            "apps/on-call NotificationDispatchFailed: failed to send notification for Bucket/apps/x: the server answered 400: invalid_blocks"
+            "apps/on-call NotificationDispatchFailed: failed to send notification for Bucket/apps/x: postMessage failed: request failed: request failed with status code 400: invalid_blocks"
         ]
     );
     world.spool.retry(id, clock::now_ms()).await.unwrap();
@@ -415,7 +418,10 @@ async fn what_never_succeeds_is_given_up_with_the_last_reason() {
     let world = World::with(script, vec![provider("a")], backoff, Room::default());
     let id = world.accept("x", "m", &["a"]).await;
     world.until_dead(id).await;
-    assert_eq!(world.reason(id), "failed to connect: connection refused");
+    assert_eq!(
+        world.reason(id),
+        "postMessage failed: failed to execute request: failed to connect: connection refused"
+    );
     assert!(world.script.sent_to("a").len() > 2);
 }
 
@@ -448,7 +454,7 @@ async fn no_secret_is_in_what_is_said_of_a_failure() {
     world.until_dead(id).await;
     assert_eq!(
         world.reason(id),
-        "the server answered 400: no *****, no *****"
+        "postMessage failed: request failed: request failed with status code 400: no *****, no *****"
     );
     world.accept("y", "m2", &["a"]).await;
     world
@@ -541,6 +547,9 @@ async fn a_digest_that_is_refused_leaves_a_dead_letter_of_each_event() {
     for entry in [1, 2] {
         let id = DeliveryId { entry, n: 0 };
         world.until_dead(id).await;
-        assert_eq!(world.reason(id), "the server answered 400: no");
+        assert_eq!(
+            world.reason(id),
+            "postMessage failed: request failed: request failed with status code 400: no"
+        );
     }
 }

@@ -44,7 +44,7 @@ pub(in crate::provider) fn marker(
 ) -> Result<String, ProviderError> {
     if target.uid.is_empty() {
         return Err(ProviderError::Config(
-            "its metadata has no uid, which tells its comments from others'".to_owned(),
+            "provider UID cannot be empty: it tells its comments from others'".to_owned(),
         ));
     }
     let uid = &target.uid;

@@ -50,15 +50,18 @@ impl Repository {
         Some(Self { host, id })
     }
 
-    /// Owner and name, where the forge knows no deeper paths.
-    pub(in crate::provider) fn owner_and_name(&self) -> Result<(&str, &str), ProviderError> {
+    /// Owner and name, where the forge knows no deeper paths; `invalid` is what is said of what is neither.
+    pub(in crate::provider) fn owner_and_name(
+        &self,
+        invalid: &str,
+    ) -> Result<(&str, &str), ProviderError> {
         self.id
             .split_once('/')
             .filter(|(owner, name)| !owner.is_empty() && !name.is_empty() && !name.contains('/'))
             .ok_or_else(|| {
-                ProviderError::Config(
-                    "the address does not end in owner and name of a repository".to_owned(),
-                )
+                ProviderError::Config(format!(
+                    "{invalid}: the address does not end in owner and name of a repository"
+                ))
             })
     }
 }
@@ -147,7 +150,7 @@ mod tests {
     fn owner_and_name_are_all_of_a_path() {
         let of = |address: &str| {
             let found = Repository::parse(address).unwrap();
-            let parts = found.owner_and_name();
+            let parts = found.owner_and_name("invalid");
             let parts = parts.map(|(owner, name)| format!("{owner} {name}"));
             parts.map_err(|error| error.category())
         };

@@ -26,7 +26,7 @@ impl Api {
     /// The API of a Target's repository.
     pub(in crate::provider) fn of(target: &Target) -> Result<Self, ProviderError> {
         let repository = Repository::of(target)?;
-        let (owner, name) = repository.owner_and_name()?;
+        let (owner, name) = repository.owner_and_name("invalid repository id: '*****'")?;
         Ok(Self {
             base: api_base(&repository.host)?,
             owner: owner.to_owned(),

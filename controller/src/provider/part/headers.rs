@@ -52,7 +52,8 @@ mod tests {
             headers: [(name.to_owned(), value.to_owned().into())].into(),
             ..Target::default()
         };
-        let request = HttpRequest::post(target.url()?).header("X-Own", "1".to_owned());
+        let request = HttpRequest::post(target.url("invalid hook URL *****")?)
+            .header("X-Own", "1".to_owned());
         let headers = add(request, &target)?.headers.into_iter();
         Ok(headers
             .map(|(name, value)| (name, value.expose_secret().to_owned()))

@@ -72,7 +72,7 @@ impl Tokened {
         let driven = self.driver.drive(exchange, &target, &accounts, &mut mask);
         let said = driven
             .await
-            .map_err(|(failure, is_permanent)| (mask.apply(&failure.to_string()), is_permanent));
+            .map_err(|broken| (mask.apply(&broken.failure.to_string()), broken.is_permanent));
         self.said.push(said);
     }
 

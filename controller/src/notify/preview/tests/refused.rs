@@ -107,7 +107,7 @@ async fn what_can_not_be_shown_is_an_answer() {
     let ends = [
         (
             World::new("slack", "hush no url"),
-            "sends     nothing: the Provider cannot be used: the address is not a URL of http or https",
+            "sends     nothing: the Provider cannot be used: invalid Slack hook URL *****: 'not a URL of http or https'",
         ),
         (
             World::new("carrier-pigeon", "https://a.test"),
