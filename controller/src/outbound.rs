@@ -174,6 +174,36 @@ mod tests {
         assert!(Resolve::resolve(&STRICT, name).await.is_ok());
     }
 
+    /// The system's resolver takes numbers in the notations of inet_aton(3), URLs of HTTP normalise them before.
+    #[tokio::test]
+    async fn a_metadata_address_is_refused_in_whatever_notation_it_is_written() {
+        let mut hosts: Vec<String> = [
+            "2852039166",
+            "0xa9fea9fe",
+            "0xa9.0xfe.0xa9.0xfe",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+            "169.16689662",
+            "::ffff:169.254.169.254",
+            "::ffff:a9fe:a9fe",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for text in [
+            "http://2852039166/",
+            "http://0251.0376.0251.0376/",
+            "http://a@0xa9fea9fe/",
+        ] {
+            let url = Url::parse(text).unwrap();
+            hosts.push(url.host_str().unwrap().to_owned());
+        }
+        for host in hosts {
+            let error = Reach::resolve(STRICT, &host, 80).await.unwrap_err();
+            let refused = Refused::within(&error);
+            assert_eq!(refused, Some(Refused::MetadataAddress), "{host}: {error}");
+        }
+    }
+
     #[test]
     fn a_name_with_one_refused_address_is_refused() {
         let socket = |text: &str| text.parse::<SocketAddr>().unwrap();

@@ -94,8 +94,23 @@ impl Process {
         log_dir: &Path,
         mut ready: impl FnMut() -> bool,
     ) -> Result<Self, Error> {
+        Self::start_within(PATIENCE, command, name, log_dir, &mut ready)
+    }
+
+    /// As [`Process::start`], for what takes longer than others.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_within(
+        patience: Duration,
+        command: Command,
+        name: &str,
+        log_dir: &Path,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<Self, Error> {
         let mut process = Self::spawn(command, name, log_dir)?;
-        process.await_ready(PATIENCE, &mut ready)?;
+        process.await_ready(patience, &mut ready)?;
         Ok(process)
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +23,9 @@ pub const USER: &str = "flux";
 pub const PASSWORD: &str = "hush-password";
 /// The queue's name: a hub's.
 pub const HUB: &str = "alerts";
+
+/// Nine seconds on an idle machine, most of them to load code: what the machine has left over counts.
+const SLOW_START: Duration = Duration::from_secs(120);
 
 /// A running RabbitMQ. Dropping it stops it.
 #[derive(Debug)]
@@ -61,7 +65,8 @@ impl RabbitMq {
         });
         let epmd = epmd.unwrap_or_else(|error| panic!("{}", chain(&error)));
         let is_ready = || ask(management, Request::get("/api/overview")).is_some();
-        let server = Process::start(erlang.rabbitmq(), "rabbitmq", dir, is_ready);
+        let server =
+            Process::start_within(SLOW_START, erlang.rabbitmq(), "rabbitmq", dir, is_ready);
         let server = server.unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self {
             amqps,

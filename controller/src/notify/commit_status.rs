@@ -107,6 +107,20 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_that_would_take_too_long_is_given_up() {
+        let mut source = "'x'".to_owned();
+        for depth in 0..8 {
+            let list = "[1,2,3,4,5,6,7,8,9,10]";
+            source = format!("{list}.map(v{depth}, {source}).map(w{depth}, 'x')[0]");
+        }
+        let error = evaluated(&source).unwrap_err();
+        assert!(
+            error.contains("expression needs more than 2000000 steps on this input"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn what_makes_no_string_is_refused_with_the_reason() {
         let begins = "failed to create commit status: failed to evaluate the spec.commitStatusExpr CEL expression for the event: ";
         for (source, says) in [

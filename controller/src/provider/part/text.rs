@@ -40,9 +40,16 @@ pub(in crate::provider) fn entities(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// For the Markdown of forges: no HTML, so no comment of a marker either, and nobody is mentioned.
+/// For the Markdown of forges: no HTML, so no comment of a marker either, no link or image that hides where it
+/// leads, and nobody is mentioned.
 pub(in crate::provider) fn markdown(text: &str) -> String {
-    quiet(&text.replace('&', "&amp;").replace('<', "&lt;"))
+    let plain = text.replace('&', "&amp;").replace('<', "&lt;");
+    let mut linkless = plain.replace("](", "]\u{200b}(");
+    // Links by reference, and what they refer to.
+    for mark in ["][", "]:"] {
+        linkless = linkless.replace(mark, &mark.replace(']', "]\u{200b}"));
+    }
+    quiet(&linkless)
 }
 
 /// For the Markdown of chats, whose escapes differ: a character without width keeps mentions,
@@ -86,6 +93,10 @@ mod tests {
         assert_eq!(
             markdown("<!-- x --> @team main@sha1:a &lt;"),
             "&lt;!-- x --> @\u{200b}team main@sha1:a &amp;lt;"
+        );
+        assert_eq!(
+            markdown("[a](https://b) ![c](d) [e][f]\n[f]: https://g [h]"),
+            "[a]\u{200b}(https://b) ![c]\u{200b}(d) [e]\u{200b}[f]\n[f]\u{200b}: https://g [h]"
         );
         assert_eq!(
             inert("<at id=all></at> @here a@b [x](https://y) f(z)"),
