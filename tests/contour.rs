@@ -23,6 +23,8 @@ mod gate;
 mod hookgate;
 #[path = "contour/overlay.rs"]
 mod overlay;
+#[path = "contour/readme.rs"]
+mod readme;
 #[path = "contour/routes.rs"]
 mod routes;
 #[path = "contour/site.rs"]
@@ -43,5 +45,6 @@ fn main() -> ExitCode {
     let trials = change::trials(trials);
     let trials = behind::trials(trials);
     let trials = check::trials(trials);
+    let trials = readme::trials(trials);
     address::trials(trials).run()
 }

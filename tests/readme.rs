@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use e2e::binaries;
 use e2e::forge::payload;
-use e2e::readme::{self, blocks, named};
+use e2e::readme::{self, blocks};
 use e2e::tls::Tls;
 
 #[test]
@@ -23,15 +23,7 @@ fn every_command_of_the_readme_does_what_it_says() {
     let readme = readme::text();
     let dir = tempfile::TempDir::new().expect("a folder can be made");
     set_up(dir.path());
-    for (name, yaml) in blocks(&readme, "yaml")
-        .iter()
-        .filter_map(|text| named(text))
-    {
-        let file = dir.path().join(name);
-        let folder = file.parent().expect("a file has a folder");
-        fs::create_dir_all(folder).expect("a folder can be made");
-        fs::write(&file, yaml).expect("a manifest can be written");
-    }
+    readme::write_files(&readme, dir.path());
     let scripts = blocks(&readme, "sh");
     assert!(!scripts.is_empty(), "README.md has no sh block");
     for script in scripts {

@@ -4,20 +4,18 @@
 //! that of an endpoint.
 
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::Path;
 
 use e2e::controller::{self, Addresses};
 use e2e::envoy::Envoy;
+use e2e::network::own_address;
 use e2e::{Cluster, cluster, ports};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Flux's Service, which routes name already.
 pub(crate) const SERVICE: &str = "webhook-receiver";
-
-/// An address of documentation (RFC 5737). Nothing is sent there; it only asks which address of this machine would send.
-const ELSEWHERE: &str = "192.0.2.1:9";
 
 /// The gate's Envoy, and what it is started with again.
 pub(crate) struct Gate {
@@ -155,7 +153,7 @@ fn bootstrap<'o>(objects: &'o [Value], deployment: &Value) -> &'o str {
 }
 
 /// A Pod has a network of its own, where all ports are free; here they are others.
-fn in_a_pod(bootstrap: &str, address: IpAddr, port: u16) -> String {
+pub(crate) fn in_a_pod(bootstrap: &str, address: IpAddr, port: u16) -> String {
     let own = |port: u16| format!("address: \"127.0.0.1\", port_value: {port}");
     let (health, admin) = (own(ports::reserve()), own(ports::reserve()));
     let changes = [
@@ -189,19 +187,4 @@ fn endpoint(namespace: &str, address: IpAddr, port: u16) -> Value {
         "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
     })
-}
-
-/// An address of this machine that is not loopback.
-fn own_address() -> IpAddr {
-    let asked = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        socket.connect(ELSEWHERE)?;
-        socket.local_addr()
-    });
-    match asked.map(|address| address.ip()) {
-        Ok(address) if !address.is_loopback() => address,
-        other => panic!(
-            "the API server takes no endpoint on loopback, and this machine has no other address ({other:?}): \
-             give it one, such as `ip link add gate type dummy` with an address and a route to {ELSEWHERE}"
-        ),
-    }
 }

@@ -1,6 +1,5 @@
 //! The README's section Install, followed word for word.
 
-use std::fs;
 use std::os::unix::fs::symlink;
 
 use e2e::cluster::{NAMESPACE, shipped};
@@ -38,17 +37,12 @@ fn stage() -> (Cluster, Shell) {
 /// The section's commands of this program.
 fn commands(program: &str) -> Vec<String> {
     let section = readme::section("Install");
-    let lines = readme::blocks(&section, "text").concat();
-    let known = ["podman", "kubectl", "helm"];
-    let mut found = Vec::new();
-    for line in lines.lines() {
+    for line in readme::blocks(&section, "text").concat().lines() {
         let first = line.split(' ').next().unwrap_or_default();
+        let known = ["podman", "kubectl", "helm"];
         assert!(known.contains(&first), "who runs {line:?}?");
-        if first == program {
-            found.push(line.to_owned());
-        }
     }
-    found
+    readme::commands(&section, program)
 }
 
 /// The image that the README's commands install.
@@ -60,12 +54,7 @@ fn image(cluster: &Cluster) -> Value {
 fn kustomize() {
     let (cluster, shell) = stage();
     let section = readme::section("Install");
-    for block in readme::blocks(&section, "yaml") {
-        let (name, text) = readme::named(&block).expect("it says which file it is");
-        let file = shell.dir().join(name);
-        fs::create_dir_all(file.parent().expect("a file has a folder")).expect("it can be made");
-        fs::write(file, text).expect("a file can be written");
-    }
+    readme::write_files(&section, shell.dir());
     let commands = commands("kubectl");
     assert_eq!(commands.len(), 2);
     for command in &commands {

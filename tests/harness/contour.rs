@@ -23,6 +23,7 @@ use crate::binaries::captured;
 use crate::client::Client;
 use crate::cluster::{Cluster, documents};
 use crate::envoy::{Envoy, WORKERS};
+use crate::network::Network;
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
 use crate::{binaries, ports, servers};
@@ -74,6 +75,8 @@ impl Addresses {
 pub struct Contour {
     process: Option<Process>,
     addresses: Addresses,
+    /// A field of its Envoy's bootstrap, that says who knows the names of Services.
+    resolver: Option<(&'static str, Value)>,
     dir: TempDir,
 }
 
@@ -127,10 +130,16 @@ impl Contour {
         let mut contour = Self {
             process: None,
             addresses,
+            resolver: None,
             dir,
         };
         contour.start_again();
         contour
+    }
+
+    /// Envoys that are started from now on know the names of this network.
+    pub fn join(&mut self, network: &Network) {
+        self.resolver = Some(network.resolver());
     }
 
     /// Where it and its Envoy listen.
@@ -266,6 +275,13 @@ impl Contour {
             .args(arguments)
             .arg(format!("--admin-address={}", self.admin_socket().display()));
         captured(&mut command).unwrap_or_else(|error| panic!("{error}"));
+        if let Some((field, resolver)) = &self.resolver {
+            let file = self.file("config").join("envoy.json");
+            let written = fs::read(&file).expect("Contour writes a bootstrap");
+            let mut written: Value = serde_json::from_slice(&written).expect("it is JSON");
+            written[*field] = resolver.clone();
+            fs::write(&file, written.to_string()).expect("a file can be written");
+        }
     }
 
     /// The arguments of the DaemonSet's container `envoy`.

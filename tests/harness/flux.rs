@@ -88,3 +88,42 @@ fn definition(kind: &str, group: &str, version: &str) -> Value {
         },
     })
 }
+
+/// What Flux installs, as far as the README's patches touch it.
+#[must_use]
+pub fn components() -> [Value; 4] {
+    let labels = json!({"app": "notification-controller"});
+    [
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "notification-controller", "namespace": "flux-system"},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "manager", "image": "none"}]},
+                },
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "webhook-receiver", "namespace": "flux-system"},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": "http-webhook"}]},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "notification-controller", "namespace": "flux-system"},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": "http"}]},
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "allow-webhooks", "namespace": "flux-system"},
+            "spec": {
+                "podSelector": {"matchLabels": labels},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"namespaceSelector": {}}]}],
+            },
+        }),
+    ]
+}

@@ -1,6 +1,7 @@
 //! The README's fenced blocks, for those who do what it says.
 
 use std::fs;
+use std::path::Path;
 
 use crate::binaries;
 
@@ -20,6 +21,44 @@ pub fn section(heading: &str) -> String {
         .find("\n## ")
         .map_or(section.len(), |end| end + 1);
     section[..end].to_owned()
+}
+
+/// The part of a section below a heading of its own.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn part(section: &str, heading: &str) -> String {
+    let start = section
+        .find(&format!("\n### {heading}\n"))
+        .unwrap_or_else(|| panic!("the section has no part {heading:?}"));
+    let part = &section[start + 1..];
+    let end = part[1..].find("\n### ").map_or(part.len(), |end| end + 1);
+    part[..end].to_owned()
+}
+
+/// Writes the YAML blocks that say which file they are, below `folder`.
+///
+/// # Panics
+///
+/// When a file cannot be written.
+pub fn write_files(markdown: &str, folder: &Path) {
+    let blocks = blocks(markdown, "yaml");
+    for (name, text) in blocks.iter().filter_map(|block| named(block)) {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().expect("a file has a folder"))
+            .expect("a folder can be made");
+        fs::write(file, text).expect("a file can be written");
+    }
+}
+
+/// The lines of the blocks that this program runs in.
+#[must_use]
+pub fn commands(markdown: &str, program: &str) -> Vec<String> {
+    let lines = blocks(markdown, "text").concat();
+    let is_its = |line: &&str| line.split(' ').next() == Some(program);
+    lines.lines().filter(is_its).map(str::to_owned).collect()
 }
 
 /// README.md.

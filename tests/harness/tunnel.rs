@@ -1,7 +1,7 @@
 //! A TCP tunnel whose connections can be cut, while both of its ends live.
 
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,7 +30,17 @@ impl Tunnel {
     /// When no port can be had.
     #[must_use]
     pub fn to(to: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
+        Self::between(Ipv4Addr::LOCALHOST.into(), to)
+    }
+
+    /// A tunnel from a port of this address.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be had.
+    #[must_use]
+    pub fn between(from: IpAddr, to: SocketAddr) -> Self {
+        let listener = TcpListener::bind((from, 0)).expect("a port can be had");
         let address = listener.local_addr().expect("it has an address");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);

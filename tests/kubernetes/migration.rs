@@ -67,44 +67,6 @@ fn path_of(receiver: &Receiver) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/receivers/{name}")
 }
 
-/// What Flux installs, as far as the README's patches touch it.
-fn components() -> [Value; 4] {
-    let labels = json!({"app": "notification-controller"});
-    [
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "notification-controller", "namespace": "flux-system"},
-            "spec": {
-                "replicas": 1,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "manager", "image": "none"}]},
-                },
-            },
-        }),
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "webhook-receiver", "namespace": "flux-system"},
-            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": "http-webhook"}]},
-        }),
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "notification-controller", "namespace": "flux-system"},
-            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": "http"}]},
-        }),
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": "allow-webhooks", "namespace": "flux-system"},
-            "spec": {
-                "podSelector": {"matchLabels": labels},
-                "policyTypes": ["Ingress"],
-                "ingress": [{"from": [{"namespaceSelector": {}}]}],
-            },
-        }),
-    ]
-}
-
 /// An Alert whose Provider is not there.
 fn alert() -> Value {
     json!({
@@ -146,7 +108,7 @@ fn write_folder(shell: &Shell, with_patches: bool) {
     let write = |name: &str, text: String| {
         fs::write(folder.join(name), text).expect("a file can be written");
     };
-    let components = components().map(|object| object.to_string());
+    let components = flux::components().map(|object| object.to_string());
     write("gotk-components.yaml", components.join("\n---\n"));
     write(
         "gotk-sync.yaml",
