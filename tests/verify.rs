@@ -157,11 +157,13 @@ fn e2e() -> Result<(), String> {
 
 /// Runs cargo with its output on the terminal.
 fn cargo(arguments: &[&str]) -> Result<(), String> {
-    let status = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
         .current_dir(binaries::workspace())
         .args(arguments)
-        .stdin(Stdio::null())
-        .status();
+        .stdin(Stdio::null());
+    binaries::as_from_a_shell(&mut cargo);
+    let status = cargo.status();
     let command = format!("cargo {}", arguments.join(" "));
     match status {
         Ok(status) if status.success() => Ok(()),

@@ -56,6 +56,7 @@ pub(crate) fn trials(trials: Trials<Cluster>) -> Trials<Cluster> {
 fn script(name: &str, arguments: &[&Path]) -> Command {
     let mut command = Command::new(binaries::workspace().join("envoy/image").join(name));
     command.args(arguments);
+    binaries::as_from_a_shell(&mut command);
     command
 }
 

@@ -307,7 +307,25 @@ fn cargo(command: &str) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(program);
     cargo.current_dir(workspace()).arg(command);
+    as_from_a_shell(&mut cargo);
     cargo
+}
+
+/// Takes from a command what cargo tells the programs that it runs. Build scripts, ring's among them, look at it, so that a cargo
+/// below another one and a cargo of a shell would build everything anew in turn.
+pub fn as_from_a_shell(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_cargo = [
+            "CARGO_MANIFEST_",
+            "CARGO_PKG_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if of_cargo.iter().any(|start| text.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Runs it with its own progress on the terminal.
