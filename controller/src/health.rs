@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -67,13 +68,24 @@ pub fn routes(readiness: Readiness, requester: Option<Arc<ManifestRequester>>) -
     routes.route("/debug/requests", get(requests))
 }
 
-/// The routes of the metrics port.
-pub fn metrics_routes(metrics: Arc<Metrics>, edges: Arc<Edges>, spool: Arc<Spool>) -> Router {
+/// The routes of the metrics port. `filter` is there for hosts that fetch it by URL, such as Envoy Gateway.
+pub fn metrics_routes(
+    metrics: Arc<Metrics>,
+    edges: Arc<Edges>,
+    spool: Arc<Spool>,
+    filter: Arc<[u8]>,
+) -> Router {
     let scrape = move || async move {
         metrics.edges(edges.counts());
         metrics.alerts.spool(&spool.stats(), clock::now_ms());
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         ([(header::CONTENT_TYPE, kind)], metrics.encode()).into_response()
     };
-    Router::new().route("/metrics", get(scrape))
+    let filter = Bytes::from_owner(filter);
+    let code = move || async move {
+        ([(header::CONTENT_TYPE, "application/wasm")], filter.clone()).into_response()
+    };
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/filter.wasm", get(code))
 }

@@ -25,6 +25,8 @@ const CLIENT: &str = "x-hookgate-client";
 /// The cluster of the bootstrap that leads to the controller's xDS port.
 const CONTROLLER: &str = "hookgate_ecds";
 const POST_TIMEOUT: Duration = Duration::from_secs(2);
+/// A table may have many megabytes.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries to write a record that others write too.
 const TRIES: usize = 16;
 const OK: u32 = 0;
@@ -133,10 +135,12 @@ pub(crate) fn body(start: usize, len: usize) -> Vec<u8> {
 }
 
 /// Marks the request for the guard behind this filter, and tells the controller who the client is.
-/// `false` if the host would not.
-pub(crate) fn mark_verified(envoy: &Envoy) -> bool {
+/// `false` if the host would not, or the client is not known where `is_asked` for: where nothing strips
+/// these headers in front of this filter, the one that the sender wrote would go on.
+pub(crate) fn mark_verified(envoy: &Envoy, is_asked: bool) -> bool {
     let client = envoy.peer().map(|peer| peer.to_string());
-    client.is_none_or(|client| replace_header(CLIENT, &client)) && replace_header(VERIFIED, "1")
+    client.map_or(!is_asked, |client| replace_header(CLIENT, &client))
+        && replace_header(VERIFIED, "1")
 }
 
 fn replace_header(name: &str, value: &str) -> bool {
@@ -214,24 +218,72 @@ pub(crate) fn update_shared(key: &str, change: &mut dyn FnMut(&mut Vec<u8>)) -> 
     false
 }
 
-/// Posts an edge report. `false` if it could not even be sent.
-pub(crate) fn post_report(json: &[u8]) -> bool {
+/// Whether it is this VM's turn to do what one of all VMs does every so often.
+pub(crate) fn take_turn(key: &str, now_ms: u64, interval_ms: u64) -> bool {
+    let mut mine = false;
+    let done = update_shared(key, &mut |bytes| {
+        let last = bytes.as_slice().try_into().map_or(0, u64::from_be_bytes);
+        // A clock that was set back must not silence anybody.
+        mine = now_ms.abs_diff(last) >= interval_ms;
+        if mine {
+            *bytes = now_ms.to_be_bytes().to_vec();
+        }
+    });
+    mine && done
+}
+
+/// A call to the controller that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call(u32);
+
+impl Call {
+    /// What an answer names.
+    pub(crate) fn of(token: u32) -> Self {
+        Self(token)
+    }
+}
+
+/// Posts an edge report. `None` if it could not even be sent.
+pub(crate) fn post_report(json: &[u8]) -> Option<Call> {
     let headers = vec![
         (":method", "POST"),
         (":path", "/edge/report"),
         (":authority", "hookgate"),
         ("content-type", "application/json"),
     ];
-    hostcalls::dispatch_http_call(CONTROLLER, headers, Some(json), vec![], POST_TIMEOUT).is_ok()
+    let call = hostcalls::dispatch_http_call(CONTROLLER, headers, Some(json), vec![], POST_TIMEOUT);
+    call.ok().map(Call)
 }
 
-/// Whether the call that is being answered succeeded. Only inside its callback.
-pub(crate) fn call_succeeded() -> bool {
-    let headers = header_map(MapType::HttpCallResponseHeaders);
-    headers
-        .pairs()
-        .iter()
-        .any(|(name, value)| *name == ":status" && value.starts_with(b"2"))
+/// Asks for the table, unless it is still the one with this tag. `None` if that could not even be sent.
+pub(crate) fn get_table(tag: &str) -> Option<Call> {
+    let mut headers = vec![
+        (":method", "GET"),
+        (":path", "/edge/table"),
+        (":authority", "hookgate"),
+    ];
+    if !tag.is_empty() {
+        headers.push(("if-none-match", tag));
+    }
+    let call = hostcalls::dispatch_http_call(CONTROLLER, headers, None, vec![], TABLE_TIMEOUT);
+    call.ok().map(Call)
+}
+
+/// The head of the answer to a call. Only inside its callback.
+pub(crate) fn answer_headers() -> HeaderMap {
+    header_map(MapType::HttpCallResponseHeaders)
+}
+
+/// The body of the answer to a call. Only inside its callback.
+pub(crate) fn answer_body(size: usize) -> Vec<u8> {
+    let buffer = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size);
+    buffer.ok().flatten().unwrap_or_default()
+}
+
+/// A record in shared data; empty if there is none.
+pub(crate) fn read_shared(key: &str) -> Vec<u8> {
+    let record = hostcalls::get_shared_data(key);
+    record.ok().and_then(|(value, _)| value).unwrap_or_default()
 }
 
 /// A counter in Envoy's stats.

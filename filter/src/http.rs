@@ -81,7 +81,7 @@ impl Http {
 
     fn admit(&mut self, envoy: &Envoy) -> Action {
         // Without holding, the head is on its way already and was marked before it left.
-        if self.hold_headers && !host::mark_verified(envoy) {
+        if self.hold_headers && !host::mark_verified(envoy, false) {
             return self.fail("mark");
         }
         self.state = State::Admitted;
@@ -182,21 +182,25 @@ impl HttpContext for Http {
         let request = request(headers.pairs());
         match gate.check(found, &request, end_of_stream, now_ms, &envoy) {
             Step::Done(decision) => {
-                if !self.hold_headers && matches!(decision.verdict, Verdict::Admit(_)) {
-                    host::mark_verified(&envoy);
+                let goes_on = matches!(decision.verdict, Verdict::Admit(_));
+                if !self.hold_headers && goes_on && !host::mark_verified(&envoy, true) {
+                    return self.fail("mark");
                 }
                 let action = self.decide(&decision, now_ms, &envoy);
                 self.hook = decision.hook;
                 action
             }
             Step::Body(pending) => {
+                // Without holding, the upstream gets the head now, and a cut connection if the body is not genuine.
+                if !self.hold_headers && !host::mark_verified(&envoy, true) {
+                    return self.fail("mark");
+                }
                 self.state = State::Body(Box::new(pending));
                 if self.hold_headers {
-                    return Action::Pause;
+                    Action::Pause
+                } else {
+                    Action::Continue
                 }
-                // The upstream gets the head now, and a cut connection if the body is not genuine.
-                host::mark_verified(&envoy);
-                Action::Continue
             }
         }
     }

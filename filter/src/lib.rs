@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Envoy ──► root.rs  configuration in, one Http a request, tick ──► report.rs  edge reports out
-//!               │
+//!               │                                                 └─► fetch.rs   the table in, where no configuration holds it
 //!               └──► http.rs  headers, body, end ──► hook::gate ──► on with the request | local reply
 //!                       │
 //!                       └──► host.rs  the only file that calls the host
@@ -14,6 +14,7 @@
 )]
 
 mod counters;
+mod fetch;
 mod host;
 mod http;
 mod report;

@@ -8,19 +8,19 @@ use std::cell::RefCell;
 use hook::gate::{Decision, Verdict};
 use hook::report::Report;
 
-use crate::host;
+use crate::host::{self, Call};
 
 /// Milliseconds between posts.
 const INTERVAL_MS: u64 = 2_000;
 const RECORD: &str = "hookgate/report";
-const LOCK: &str = "hookgate/reporter";
+const TURN: &str = "hookgate/reporter";
 
 #[derive(Default)]
 pub(crate) struct Reporter {
     /// What this VM counted since its last tick.
     counted: RefCell<Report>,
     /// What is on its way.
-    posted: RefCell<Option<Report>>,
+    posted: RefCell<Option<(Call, Report)>>,
 }
 
 impl Reporter {
@@ -38,26 +38,29 @@ impl Reporter {
         if !counted.hooks.is_empty() {
             add(&counted);
         }
-        if self.posted.borrow().is_some() || !take_turn(now_ms) {
+        if self.posted.borrow().is_some() || !host::take_turn(TURN, now_ms, INTERVAL_MS) {
             return;
         }
         let report = take();
         if report.hooks.is_empty() {
             return;
         }
-        if host::post_report(&report.to_json()) {
-            self.posted.replace(Some(report));
-        } else {
-            add(&report);
+        match host::post_report(&report.to_json()) {
+            Some(call) => {
+                self.posted.replace(Some((call, report)));
+            }
+            None => add(&report),
         }
     }
 
-    /// The controller answered, or could not be reached.
-    pub(crate) fn answered(&self, taken: bool) {
-        if let Some(report) = self.posted.take()
-            && !taken
-        {
-            add(&report);
+    /// The controller answered with this status, or, with none, could not be reached.
+    pub(crate) fn answered(&self, call: Call, status: Option<u16>) {
+        if let Some((posted, report)) = self.posted.take() {
+            if posted != call {
+                self.posted.replace(Some((posted, report)));
+            } else if !status.is_some_and(|status| (200..300).contains(&status)) {
+                add(&report);
+            }
         }
     }
 }
@@ -82,18 +85,4 @@ fn take() -> Report {
         *bytes = Report::default().to_json();
     });
     taken
-}
-
-/// Whether it is this VM's turn to post.
-fn take_turn(now_ms: u64) -> bool {
-    let mut mine = false;
-    let done = host::update_shared(LOCK, &mut |bytes| {
-        let last = bytes.as_slice().try_into().map_or(0, u64::from_be_bytes);
-        // A clock that was set back must not silence the reports.
-        mine = now_ms.abs_diff(last) >= INTERVAL_MS;
-        if mine {
-            *bytes = now_ms.to_be_bytes().to_vec();
-        }
-    });
-    mine && done
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::cluster::{NAMESPACE, shipped};
-use e2e::definitions::CONTOUR_ENVOY;
+use e2e::definitions::{CONTOUR_ENVOY, ENVOY_GATEWAY};
 use e2e::kustomize::Kustomization;
 use e2e::trials::Trials;
 use e2e::{Cluster, Shell, binaries, controller};
@@ -54,6 +54,11 @@ pub(crate) fn trials(trials: Trials<Cluster>) -> Trials<Cluster> {
         .alone("the_bases_of_the_edge_are_what_hookgate_prints", printed)
         .shared("the_filter_gets_into_contours_own_envoy", pinned)
         .shared("an_envoy_of_our_own_stands_behind_webhook_receiver", gate)
+        .shared("envoy_gateway_takes_its_objects", envoy_gateway)
+        .alone(
+            "the_gateways_envoy_asks_for_the_table_as_the_gate_does",
+            same_cluster,
+        )
         .alone(
             "the_edge_and_the_controller_have_nothing_twice",
             nothing_twice,
@@ -238,4 +243,61 @@ fn nothing_twice() {
     let placeholder = find(&objects, "Service", "hookgate");
     assert_eq!(placeholder["spec"]["selector"], Value::Null);
     assert_eq!(placeholder["spec"]["ports"][0]["port"], 80);
+}
+
+fn envoy_gateway(cluster: &Cluster) {
+    let definitions = ENVOY_GATEWAY.objects();
+    let mut definitions = definitions.unwrap_or_else(|error| panic!("{error}"));
+    let groups = ["gateway.networking.k8s.io", "gateway.envoyproxy.io"];
+    definitions.retain(|object| {
+        object["kind"] == "CustomResourceDefinition"
+            && groups.iter().any(|group| object["spec"]["group"] == *group)
+    });
+    cluster
+        .define(&definitions)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let shell = Shell::on(cluster);
+    let ran = shell.run(
+        "kubectl apply --server-side --dry-run=server --validate=strict -k envoy/envoy-gateway",
+    );
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ran.stdout
+    );
+    let objects = Kustomization::of("envoy-gateway").objects();
+    let given = Kustomization::of("controller").objects();
+    let route = find(&objects, "HTTPRoute", "hooks");
+    let backend = &route["spec"]["rules"][0]["backendRefs"][0];
+    let service = find(&given, "Service", backend["name"].as_str().expect("a name"));
+    let ports = list(&service["spec"]["ports"]);
+    assert!(ports.iter().any(|port| port["port"] == backend["port"]));
+}
+
+/// The cluster of the bootstrap, and the files that it names, are those of the gate's.
+fn same_cluster() {
+    let objects = Kustomization::of("envoy-gateway").objects();
+    let yaml = |value: &Value| -> Value {
+        let text = value.as_str().expect("it is text");
+        serde_saphyr::from_str(text).expect("it is YAML")
+    };
+    let proxy = find(&objects, "EnvoyProxy", "hookgate");
+    let merged = yaml(&proxy["spec"]["bootstrap"]["value"]);
+    let gate = shipped("envoy/gate/gate.yaml").expect("the file is YAML");
+    let map = gate.iter().find(|object| object["kind"] == "ConfigMap");
+    let map = &map.expect("the gate has one")["data"];
+    let bootstrap = yaml(&map["envoy.yaml"]);
+    let of_gate: Vec<&Value> = list(&bootstrap["static_resources"]["clusters"])
+        .iter()
+        .filter(|cluster| cluster["name"] == "hookgate_ecds")
+        .collect();
+    let here: Vec<&Value> = list(&merged["static_resources"]["clusters"])
+        .iter()
+        .collect();
+    assert_eq!(here, of_gate);
+    let files = &find(&objects, "ConfigMap", "hookgate-sds")["data"];
+    for (name, text) in files.as_object().expect("it has files") {
+        assert_eq!(text, &map[name], "{name}");
+    }
 }

@@ -41,6 +41,28 @@ pub const CONTOUR_ENVOY: Definitions = Definitions {
     files: &["examples/contour/03-envoy.yaml"],
 };
 
+/// Envoy Gateway's policies, and the Gateway API as it has it.
+pub const ENVOY_GATEWAY: Definitions = Definitions {
+    folder: "definitions",
+    module: "github.com/envoyproxy/gateway",
+    files: &[
+        "charts/gateway-helm/charts/crds/crds/gatewayapi-crds.yaml",
+        "charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_clienttrafficpolicies.yaml",
+        "charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_envoyextensionpolicies.yaml",
+        "charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_envoyproxies.yaml",
+    ],
+};
+
+/// The listener that Envoy Gateway makes of a Gateway with Wasm filters, and its routes: its own test data.
+pub const ENVOY_GATEWAY_LISTENER: Definitions = Definitions {
+    folder: "definitions",
+    module: "github.com/envoyproxy/gateway",
+    files: &[
+        "internal/xds/translator/testdata/out/xds-ir/wasm.listeners.yaml",
+        "internal/xds/translator/testdata/out/xds-ir/wasm.routes.yaml",
+    ],
+};
+
 /// The Prometheus operator's `ServiceMonitor` and `PrometheusRule`.
 pub const PROMETHEUS: Definitions = Definitions {
     folder: "definitions",
@@ -91,7 +113,7 @@ impl Definitions {
 
 /// An object without what is a template in some modules: its labels, which no test looks at.
 fn bare(mut object: Value) -> Value {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("labels");
     }
     object

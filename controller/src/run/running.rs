@@ -115,7 +115,8 @@ impl Running {
             metrics.clone(),
             stopped.clone(),
         );
-        let routes = health::metrics_routes(metrics.clone(), edges.clone(), spool.clone());
+        let routes =
+            health::metrics_routes(metrics.clone(), edges.clone(), spool.clone(), code.clone());
         serve(listeners.metrics, routes, stopped.clone());
         let routes = health::routes(readiness.clone(), source.requester.kept());
         serve(listeners.health, routes, stopped);

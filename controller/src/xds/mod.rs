@@ -4,6 +4,7 @@
 //! Snapshot (watch) ─► one conversation per stream ─► Envoy
 //!                          ▲  ACK / NACK ─► Edges (status, metrics)
 //! POST /edge/report (same port) ─► report sink
+//! GET  /edge/table  (same port) ─► the table alone, for filters that no ECDS reaches
 //! ```
 //!
 //! Guarantees: nothing is pushed before the first snapshot; a stream gets a version once, and a
@@ -19,6 +20,7 @@ mod incoming;
 mod report;
 mod resource;
 mod service;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -119,10 +121,12 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let acceptor = tls.as_ref().map(LoadedTls::acceptor);
     let renewal = renewal(tls, Arc::clone(&edges));
+    let table = table::router(snapshots.clone());
     let ecds = service::Ecds::new(snapshots, edges, stopping.clone()).into_server();
     let router = Routes::new(ecds)
         .into_axum_router()
-        .merge(report::router(reports));
+        .merge(report::router(reports))
+        .merge(table);
 
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)

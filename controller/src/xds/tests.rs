@@ -387,6 +387,44 @@ async fn a_stop_ends_the_streams_and_the_server() {
 }
 
 #[tokio::test]
+async fn the_table_is_got_once_a_version_and_not_before_there_is_one() {
+    let server = Server::start().await;
+    let ask = async |tag: Option<&str>| {
+        let mut channel = server.channel().await;
+        std::future::poll_fn(|context| Service::poll_ready(&mut channel, context))
+            .await
+            .unwrap();
+        let mut request =
+            http::Request::builder().uri(format!("http://{}/edge/table", server.address));
+        if let Some(tag) = tag {
+            request = request.header("if-none-match", tag);
+        }
+        let request = request.body(tonic::body::Body::empty()).unwrap();
+        let answer = channel.call(request).await.unwrap();
+        let tag = answer.headers().get("etag").cloned();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(axum::body::Body::new(answer.into_body()), 1024).await;
+        let tag = tag.map(|tag| tag.to_str().unwrap().to_owned());
+        let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+        (status, tag, body)
+    };
+    let table = |version: &str| {
+        let tag = Some(format!("\"{version}\""));
+        (200, tag, snapshot(version).table)
+    };
+    assert_eq!(ask(None).await, (503, None, String::new()));
+    server.publish("1");
+    assert_eq!(ask(None).await, table("1"));
+    assert_eq!(
+        ask(Some("\"1\"")).await,
+        (304, Some("\"1\"".to_owned()), String::new())
+    );
+    server.publish("2");
+    assert_eq!(ask(Some("\"1\"")).await, table("2"));
+    assert_eq!(ask(Some("2")).await, table("2"));
+}
+
+#[tokio::test]
 async fn an_edge_report_reaches_the_sink_and_bad_ones_get_a_bare_status() {
     let server = Server::start().await;
     let post = http::Method::POST;

@@ -25,6 +25,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_HOOKS: usize = 100_000;
 /// Bytes of one table's JSON.
 pub const MAX_TABLE: usize = 96 * 1024 * 1024;
+/// Bytes of a configuration that only says where the table is, spaces included.
+const LONGEST_POINTER: usize = 256;
 /// The largest `max_body`: what GitHub sends at most.
 pub const MAX_BODY: u64 = 25 * 1024 * 1024;
 
@@ -46,6 +48,47 @@ pub struct Config {
     pub failures: Limit,
     /// The hooks, sorted by name.
     pub hooks: Vec<Hook>,
+}
+
+/// What the filter is configured with.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The table itself.
+    Table(Config),
+    /// `{"table_from":"controller"}`: the table is fetched from the controller, for hosts whose objects can hold no secret. Such
+    /// hosts cannot hold the head of a request either.
+    Controller,
+}
+
+/// The form of [`Source::Controller`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pointer {
+    table_from: Origin,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    Controller,
+}
+
+impl Source {
+    /// Parses and checks what the filter is configured with.
+    ///
+    /// # Errors
+    /// Those of [`Config::parse`].
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        // A table is longer.
+        if json.len() <= LONGEST_POINTER
+            && let Ok(Pointer {
+                table_from: Origin::Controller,
+            }) = serde_json::from_slice(json)
+        {
+            return Ok(Self::Controller);
+        }
+        Config::parse(json).map(Self::Table)
+    }
 }
 
 /// One Receiver.
@@ -349,6 +392,36 @@ mod tests {
             Config::parse(json.as_bytes()).unwrap().to_json().unwrap(),
             json
         );
+    }
+
+    #[test]
+    fn a_configuration_is_a_table_or_says_that_the_controller_has_it() {
+        for json in [
+            r#"{"table_from":"controller"}"#,
+            " {\n \"table_from\" : \"controller\" }\n",
+        ] {
+            assert!(
+                matches!(Source::parse(json.as_bytes()), Ok(Source::Controller)),
+                "{json}"
+            );
+        }
+        let table = config().to_json().unwrap();
+        assert!(matches!(
+            Source::parse(table.as_bytes()),
+            Ok(Source::Table(_))
+        ));
+        for json in [
+            "",
+            "{}",
+            r#"{"table_from":"elsewhere"}"#,
+            r#"{"table_from":"controller","surprise":1}"#,
+            r#"{"table_from":null}"#,
+        ] {
+            assert!(
+                matches!(Source::parse(json.as_bytes()), Err(ConfigError::Json(_))),
+                "{json}"
+            );
+        }
     }
 
     #[test]
