@@ -32,6 +32,39 @@ mod report;
 mod scenario;
 #[path = "bench/server.rs"]
 mod server;
+#[path = "bench/ways.rs"]
+mod ways;
+
+// Of the trials behind Contour: what puts a site there.
+#[path = "contour/gate.rs"]
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "trials ask for more, and fail by panicking"
+)]
+mod gate;
+#[path = "kubernetes/hookgate.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "trials ask for more, and fail by panicking"
+)]
+mod hookgate;
+#[path = "contour/overlay.rs"]
+#[expect(clippy::expect_used, reason = "trials fail by panicking")]
+mod overlay;
+#[path = "contour/site.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "trials ask for more, and fail by panicking"
+)]
+mod site;
+#[path = "contour/stand.rs"]
+#[expect(dead_code, reason = "trials ask for more")]
+mod stand;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +100,8 @@ struct Plan {
     receivers: usize,
     /// How long events are posted.
     events: Duration,
+    /// Requests of each kind by each way behind Contour.
+    ways: usize,
 }
 
 const FULL: Plan = Plan {
@@ -77,6 +112,7 @@ const FULL: Plan = Plan {
     tables: [10, 10_000, 100_000],
     receivers: 1_000,
     events: Duration::from_secs(60),
+    ways: 1_500,
 };
 
 const BRIEF: Plan = Plan {
@@ -87,6 +123,7 @@ const BRIEF: Plan = Plan {
     tables: [10, 1_000, 10_000],
     receivers: 50,
     events: Duration::from_secs(1),
+    ways: 25,
 };
 
 fn main() -> ExitCode {
@@ -141,6 +178,8 @@ fn measure(plan: Plan) -> Result<Report, String> {
     edge::table_memory(&parts, &servers, plan.tables, &mut report)?;
     eprintln!("bench: memory of the controller");
     controller::measure(plan.receivers, &mut report)?;
+    eprintln!("bench: the ways behind Contour");
+    ways::measure(plan.ways, &mut report)?;
     eprintln!("bench: events");
     events::measure(plan.events, &mut report)?;
     Ok(report)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::time::Duration;
 
 use crate::bodies::Bodies;
 use crate::controller::Controller;
@@ -11,6 +12,7 @@ use crate::events::Events;
 use crate::flood::Flood;
 use crate::load::Sample;
 use crate::scenario::name;
+use crate::ways::Waits;
 
 /// What is compared with what, and the ratio that is wanted at least.
 const COMPARED: [(&str, &str, &str); 9] = [
@@ -36,6 +38,7 @@ pub(crate) struct Report {
     tables: Vec<Table>,
     controller: Option<Controller>,
     events: Option<Events>,
+    ways: Vec<Waits>,
 }
 
 impl Report {
@@ -49,6 +52,7 @@ impl Report {
             tables: Vec::new(),
             controller: None,
             events: None,
+            ways: Vec::new(),
         }
     }
 
@@ -80,6 +84,16 @@ impl Report {
     /// What became of events.
     pub(crate) fn events(&mut self, events: Events) {
         self.events = Some(events);
+    }
+
+    /// What a way behind Contour costs.
+    pub(crate) fn ways(&mut self, waits: Waits) {
+        self.ways.push(waits);
+    }
+
+    /// The same kind of request by the first way.
+    fn first_way(&self, what: &str) -> Option<&Waits> {
+        self.ways.iter().find(|waits| waits.what == what)
     }
 
     /// The ratio of rates per Envoy CPU second, round by round: least, median, most.
@@ -197,6 +211,24 @@ impl fmt::Display for Report {
             let cpu = median(samples.iter().map(|sample| sample.cpu_microseconds));
             writeln!(f, "| {name} | {rate:.0} | {cpu:.1} |")?;
         }
+        writeln!(
+            f,
+            "\n| behind Contour | way | p50, µs | p99, µs | p50 to that of the route |\n| --- | --- | --- | --- | --- |"
+        )?;
+        for waits in &self.ways {
+            let p50 = quantile(&waits.waits, 50);
+            let route = self
+                .first_way(waits.what)
+                .map(|held| quantile(&held.waits, 50));
+            writeln!(
+                f,
+                "| {} | {} | {p50:.0} | {:.0} | {:.2} |",
+                waits.what,
+                waits.way,
+                quantile(&waits.waits, 99),
+                p50 / route.unwrap_or(f64::NAN)
+            )?;
+        }
         write!(
             f,
             "\n`cargo bench-gate`: {} interleaved rounds, Envoy {} with one worker, 32 connections, {}",
@@ -211,6 +243,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Microseconds below which so many hundredths of the waits are, which are sorted.
+fn quantile(waits: &[Duration], hundredths: usize) -> f64 {
+    let at = waits.len() * hundredths / 100;
+    waits
+        .get(at)
+        .map_or(f64::NAN, |wait| wait.as_secs_f64() * 1e6)
 }
 
 fn megabytes(bytes: u64) -> String {

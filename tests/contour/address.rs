@@ -38,7 +38,7 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
 fn plan(hops: u32) -> Plan {
     Plan {
         contour: json!({"network": {"num-trusted-hops": hops}}),
-        annotations: &[("hookgate.dev/allowed-addresses", "127.0.0.5/32")],
+        shape: |receiver| receiver.annotation("hookgate.dev/allowed-addresses", "127.0.0.5/32"),
         ..Plan::default()
     }
 }

@@ -79,7 +79,7 @@ impl Gate {
 }
 
 /// As Flux installs it.
-fn flux_service(namespace: &str) -> Value {
+pub(crate) fn flux_service(namespace: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": SERVICE, "namespace": namespace},
@@ -176,7 +176,7 @@ pub(crate) fn in_a_pod(bootstrap: &str, address: IpAddr, port: u16) -> String {
 }
 
 /// What a controller-manager makes of the Service and the Pod.
-fn endpoint(namespace: &str, address: IpAddr, port: u16) -> Value {
+pub(crate) fn endpoint(namespace: &str, address: IpAddr, port: u16) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {

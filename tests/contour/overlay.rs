@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use e2e::api::Answer;
 use e2e::cluster::{NAMESPACE, documents};
 use e2e::controller::{self, Addresses};
 use e2e::{Cluster, contour};
@@ -20,6 +21,18 @@ pub(crate) fn pinned(
     flags: &[String],
 ) -> Value {
     let _ = unpinned(cluster, name);
+    let patched = lay_on(cluster, name, controller, flags);
+    assert_eq!(patched.status, 200, "{}", patched.body);
+    patched.body
+}
+
+/// Applies what is rendered, and lays its patch on the DaemonSet that is there.
+pub(crate) fn lay_on(
+    cluster: &Cluster,
+    name: &str,
+    controller: Addresses,
+    flags: &[String],
+) -> Answer {
     let dir = TempDir::new().expect("a folder can be made");
     render(dir.path(), name, controller, flags);
     for file in ["contour/overlay.yaml", "hookgate/service.yaml"] {
@@ -32,9 +45,7 @@ pub(crate) fn pinned(
         "/apis/apps/v1/namespaces/{}/daemonsets/{name}",
         contour::NAMESPACE
     );
-    let patched = cluster.admin().json_patch(&path, &operations);
-    assert_eq!(patched.status, 200, "{}", patched.body);
-    patched.body
+    cluster.admin().json_patch(&path, &operations)
 }
 
 /// The same without the gate.

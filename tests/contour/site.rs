@@ -44,8 +44,8 @@ pub(crate) struct Plan {
     pub(crate) way: Way,
     /// The content of `contour.yaml`.
     pub(crate) contour: Value,
-    /// Annotations of the Receiver.
-    pub(crate) annotations: &'static [(&'static str, &'static str)],
+    /// What is different of the Receiver.
+    pub(crate) shape: fn(Receiver) -> Receiver,
 }
 
 impl Default for Plan {
@@ -55,7 +55,7 @@ impl Default for Plan {
             controller: None,
             way: Way::Pinned(vec!["--xds-insecure".to_owned()]),
             contour: json!({}),
-            annotations: &[],
+            shape: |receiver| receiver,
         }
     }
 }
@@ -98,10 +98,7 @@ impl<'s> Site<'s> {
     /// The same behind a Contour that is there.
     pub(crate) fn behind(contour: Contour, stand: &'s Stand, name: &str, plan: &Plan) -> Self {
         let cluster = &stand.cluster;
-        let mut receiver = Receiver::new("github", name);
-        for (key, value) in plan.annotations {
-            receiver = receiver.annotation(key, value);
-        }
+        let receiver = (plan.shape)(Receiver::new("github", name));
         let (host, other) = (
             format!("hooks.{name}.example"),
             format!("www.{name}.example"),

@@ -144,17 +144,20 @@ fn pinned(cluster: &Cluster) {
         "{}",
         ran.stdout
     );
-    // Four operations, and nothing else is different.
+    // Two arguments and their variable, and nothing else is different.
     let objects = form.objects();
     let container = "/spec/template/spec/containers/1";
     let mut patched = find(&objects, "DaemonSet", "envoy").clone();
-    let taken = |patched: &mut Value, part: &str| {
+    let mut list = |part: &str| {
         let list = patched.pointer_mut(&format!("{container}/{part}"));
         let list = list.and_then(Value::as_array_mut).expect("it is a list");
-        list.pop().expect("it has something")
+        std::mem::take(list)
     };
-    let variable = taken(&mut patched, "env");
-    let (value, flag) = (taken(&mut patched, "args"), taken(&mut patched, "args"));
+    let (mut variables, mut arguments) = (list("env"), list("args"));
+    let variable = variables.pop().expect("it has something");
+    let (flag, value) = (arguments.remove(0), arguments.remove(0));
+    patched["spec"]["template"]["spec"]["containers"][1]["env"] = json!(variables);
+    patched["spec"]["template"]["spec"]["containers"][1]["args"] = json!(arguments);
     assert_eq!(
         (flag.as_str(), value.as_str()),
         (Some("--config-yaml"), Some("$(HOOKGATE_OVERLAY)"))

@@ -58,7 +58,22 @@ impl Hookgate {
         name: &str,
         flags: &[&str],
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let (addresses, filter) = (Addresses::reserve(), binaries::filter_wasm()?);
+        Self::try_start_binary_at(binary, Addresses::reserve(), cluster, name, flags)
+    }
+
+    /// The same where others look for it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    pub fn try_start_binary_at(
+        binary: &Path,
+        addresses: Addresses,
+        cluster: &Cluster,
+        name: &str,
+        flags: &[&str],
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let filter = binaries::filter_wasm()?;
         let command = command(binary, &filter, cluster, name, addresses, flags);
         let process = Process::start(command, name, cluster.dir(), || is_ready(addresses))?;
         Ok(Self { process, addresses })

@@ -11,10 +11,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::migrate::list;
+use super::migrate::{collection, list};
 use super::{AnyError, print};
 use crate::edge::{self, Objects, Point, Way, Wiring};
-use crate::{kubernetes, manifests};
+use crate::kubernetes::{self, Api, ApiError};
+use crate::manifests;
 
 /// Longest answer of an admin interface that is read, in bytes. A dump holds the filter's code and all of Contour's routes.
 const LONGEST: u64 = 256 << 20;
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Reads an Envoy's configuration and the cluster's routes, Services and NetworkPolicies, and changes nothing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl -n projectcontour port-forward ds/envoy 9001:9001 &\n  hookgate edge check --admin-addr 127.0.0.1:9001\n  hookgate edge check --config-dump dump.json --manifests ./manifests\n  hookgate edge check --way gate --no-envoy\n\nExit codes: 0 the gate is in the path, 1 something is to be changed, 2 it could not be looked at."
+    after_help = "Examples:\n  kubectl -n projectcontour port-forward ds/envoy 9001:9001 &\n  hookgate edge check --admin-addr 127.0.0.1:9001\n  hookgate edge check --config-dump dump.json --manifests ./manifests\n  hookgate edge check --way gate --no-envoy\n\nExit codes: 0 the gate is in the path, 1 something is to be changed, 2 it could not be looked at, or not at all of it."
 )]
 pub(super) struct EdgeCheckArgs {
     /// How the filter is put into the path
@@ -80,12 +81,18 @@ pub(super) fn run(args: &EdgeCheckArgs) -> Result<ExitCode, AnyError> {
     };
     let lines: String = points.iter().map(|point| format!("{point}\n")).collect();
     print(&lines)?;
-    let is_fine = points.iter().all(|point| point.change.is_none());
-    Ok(if is_fine {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(
+        if points
+            .iter()
+            .any(|point| point.is_known && point.change.is_some())
+        {
+            ExitCode::FAILURE
+        } else if points.iter().any(|point| !point.is_known) {
+            ExitCode::from(2)
+        } else {
+            ExitCode::SUCCESS
+        },
+    )
 }
 
 fn look(args: &EdgeCheckArgs) -> Result<Vec<Point>, AnyError> {
@@ -188,12 +195,13 @@ fn body(answer: &[u8]) -> Result<Vec<u8>, AnyError> {
 }
 
 /// API version, plural and kind of what is read, in the order of [`Objects`].
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 6] = [
     ("projectcontour.io/v1", "httpproxies", "HTTPProxy"),
     ("networking.k8s.io/v1", "ingresses", "Ingress"),
     ("gateway.networking.k8s.io/v1", "httproutes", "HTTPRoute"),
     ("v1", "services", "Service"),
     ("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
+    ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
 ];
 
 fn objects(args: &EdgeCheckArgs) -> Result<Objects, AnyError> {
@@ -219,6 +227,7 @@ fn objects(args: &EdgeCheckArgs) -> Result<Objects, AnyError> {
         http_routes: next(),
         services: next(),
         policies: next(),
+        endpoints: next(),
     })
 }
 
@@ -228,7 +237,7 @@ async fn from_api(args: &EdgeCheckArgs) -> Result<Vec<Option<Vec<Value>>>, AnyEr
     api.get("/version").await?;
     let mut read = Vec::new();
     for (version, plural, kind) in KINDS {
-        let listed = list(&api, version, plural, None).await.ok();
+        let listed = listed(&api, version, plural).await;
         // A list's items say neither.
         read.push(listed.map(|mut items| {
             for item in &mut items {
@@ -239,6 +248,18 @@ async fn from_api(args: &EdgeCheckArgs) -> Result<Vec<Option<Vec<Value>>>, AnyEr
         }));
     }
     Ok(read)
+}
+
+/// What there is of a kind: nothing where the kind is not there, `None` where it may not be read.
+async fn listed(api: &Api, version: &str, plural: &str) -> Option<Vec<Value>> {
+    match api
+        .get(&format!("{}?limit=1", collection(version, plural)))
+        .await
+    {
+        Ok(_) => list(api, version, plural, None).await.ok(),
+        Err(ApiError::NotFound(_) | ApiError::NotServed(_)) => Some(Vec::new()),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -153,6 +153,15 @@ impl Read {
 /// Pages that are read at most: half a million objects.
 const MAX_PAGES: usize = 1_000;
 
+/// Where the objects of a kind are, of all namespaces.
+pub(super) fn collection(api_version: &str, plural: &str) -> String {
+    if api_version == "v1" {
+        format!("/api/v1/{plural}")
+    } else {
+        format!("/apis/{api_version}/{plural}")
+    }
+}
+
 /// All objects of a kind, page by page, in one namespace or all.
 pub(super) async fn list(
     api: &Api,
@@ -163,8 +172,7 @@ pub(super) async fn list(
     let path = match namespace {
         Some(namespace) => kubernetes::object_path(api_version, namespace, plural, "")
             .ok_or_else(|| format!("{namespace:?} is not the name of a namespace"))?,
-        None if api_version == "v1" => format!("/api/v1/{plural}"),
-        None => format!("/apis/{api_version}/{plural}"),
+        None => collection(api_version, plural),
     };
     let mut objects = Vec::new();
     let mut at = String::new();

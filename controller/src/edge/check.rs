@@ -35,7 +35,7 @@ pub struct Wiring {
     pub contour_namespace: String,
 }
 
-/// What the cluster holds; `None` where it could not be read.
+/// What the cluster holds; `None` where it could not be read, and nothing where there is no such kind.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     /// Contour's HTTPProxies.
@@ -48,6 +48,8 @@ pub struct Objects {
     pub services: Option<Vec<Value>>,
     /// NetworkPolicies.
     pub policies: Option<Vec<Value>>,
+    /// EndpointSlices.
+    pub endpoints: Option<Vec<Value>>,
 }
 
 /// One thing that was looked at.
@@ -59,6 +61,8 @@ pub struct Point {
     pub says: String,
     /// What to do about it; `None` where all is well.
     pub change: Option<String>,
+    /// Whether it could be looked at.
+    pub is_known: bool,
 }
 
 impl Point {
@@ -67,6 +71,7 @@ impl Point {
             topic,
             says: says.into(),
             change: None,
+            is_known: true,
         }
     }
 
@@ -75,7 +80,24 @@ impl Point {
             topic,
             says: says.into(),
             change: Some(change.into()),
+            is_known: true,
         }
+    }
+
+    fn unknown(topic: &'static str, says: impl Into<String>, change: impl Into<String>) -> Self {
+        Self {
+            is_known: false,
+            ..Self::finding(topic, says, change)
+        }
+    }
+
+    /// Objects of this kind, in the plural of the API, could not be read.
+    fn unreadable(topic: &'static str, plural: &str, so_that: &str) -> Self {
+        Self::unknown(
+            topic,
+            format!("{plural} may not be read, so that nobody knows {so_that}"),
+            format!("let this user list {plural}"),
+        )
     }
 }
 
@@ -83,11 +105,14 @@ impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.change {
             None => write!(f, "ok       {}: {}", self.topic, self.says),
-            Some(change) => write!(
-                f,
-                "FINDING  {}: {}\n         change: {change}",
-                self.topic, self.says
-            ),
+            Some(change) => {
+                let word = if self.is_known { "FINDING" } else { "UNKNOWN" };
+                write!(
+                    f,
+                    "{word}  {}: {}\n         change: {change}",
+                    self.topic, self.says
+                )
+            }
         }
     }
 }

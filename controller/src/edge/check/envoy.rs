@@ -190,8 +190,12 @@ fn table(dump: &Value, stats: Option<&str>) -> Point {
     let is_filter = held.is_some_and(|filter| {
         text(filter, "/ecds_filter/typed_config/@type").ends_with("wasm.v3.Wasm")
     });
+    // A saved dump has no counters, but says whether the last push was refused. Its details may name what is in the table.
+    let was_refused = held.is_some_and(|filter| filter.pointer("/error_state").is_some());
     let refused = if rejected > 0 {
         format!("; it has refused {rejected} pushes since it started")
+    } else if was_refused {
+        "; it has refused the last push".to_owned()
     } else {
         String::new()
     };
@@ -204,7 +208,7 @@ fn table(dump: &Value, stats: Option<&str>) -> Point {
             "look whether it reaches the controller's xDS port, and what its log and the controller's say",
         );
     }
-    if rejected > 0 {
+    if !refused.is_empty() {
         return Point::finding(
             "table",
             format!("the table is {version}{refused}"),

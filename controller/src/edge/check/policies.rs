@@ -8,11 +8,8 @@ use crate::edge::objects::{CONTROLLER_APP, HOOKS_PORT};
 
 pub(super) fn points(objects: &Objects, wiring: &Wiring) -> Vec<Point> {
     let Some(policies) = &objects.policies else {
-        return vec![Point::finding(
-            "network",
-            "NetworkPolicies may not be read, so that nobody knows who reaches the hook port",
-            "let this user list networkpolicies",
-        )];
+        let so_that = "who reaches the hook port";
+        return vec![Point::unreadable("network", "networkpolicies", so_that)];
     };
     let mine: Vec<&Value> = policies
         .iter()

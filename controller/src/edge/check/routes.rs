@@ -25,22 +25,23 @@ struct Route {
 pub(super) fn points(objects: &Objects, wiring: &Wiring) -> Vec<Point> {
     let mut points = Vec::new();
     let mut routes = Vec::new();
-    for (kind, held, read) in [
+    for (plural, held, read) in [
         (
-            "HTTPProxy",
+            "httpproxies",
             &objects.proxies,
             proxy as fn(&Value) -> Vec<Route>,
         ),
-        ("Ingress", &objects.ingresses, ingress),
-        ("HTTPRoute", &objects.http_routes, http_route),
+        ("ingresses", &objects.ingresses, ingress),
+        ("httproutes", &objects.http_routes, http_route),
     ] {
         match held {
             Some(held) => routes.extend(held.iter().flat_map(read)),
-            None => points.push(Point::fine(
-                "routes",
-                format!("{kind} is not served here, or may not be read"),
-            )),
+            None => points.push(Point::unreadable("routes", plural, "where they lead")),
         }
+    }
+    if objects.services.is_none() {
+        let so_that = "which of them lead to the gate";
+        points.push(Point::unreadable("routes", "services", so_that));
     }
     let services = objects.services.as_deref().unwrap_or(&[]);
     let (gates, around) = sorted(services, wiring);
@@ -50,7 +51,8 @@ pub(super) fn points(objects: &Objects, wiring: &Wiring) -> Vec<Point> {
         .filter(here)
         .filter(|route| gates.contains(&route.service))
         .collect();
-    if to_gate.is_empty() {
+    // It may be in what could not be read.
+    if to_gate.is_empty() && points.is_empty() {
         points.push(Point::finding(
             "routes",
             format!("no route leads to {}", gates.join(" or ")),
@@ -73,8 +75,32 @@ pub(super) fn points(objects: &Objects, wiring: &Wiring) -> Vec<Point> {
             ));
         }
     }
-    points.extend(placeholder(services, objects.services.is_some(), wiring));
+    if wiring.way == Way::Pinned {
+        points.extend(placeholder(services, objects.services.is_some(), wiring));
+        points.extend(endpoints(objects.endpoints.as_deref(), wiring));
+    }
     points
+}
+
+/// The placeholder has nobody behind it: without the overlay hooks would go there.
+fn endpoints(slices: Option<&[Value]>, wiring: &Wiring) -> Option<Point> {
+    let Some(slices) = slices else {
+        let so_that = "whether the placeholder has any";
+        return Some(Point::unreadable("placeholder", "endpointslices", so_that));
+    };
+    let has_some = slices.iter().any(|slice| {
+        text(slice, "/metadata/namespace") == wiring.namespace
+            && text(slice, "/metadata/labels/kubernetes.io~1service-name") == wiring.service
+            && !list(slice, "/endpoints").is_empty()
+    });
+    has_some.then(|| {
+        let named = format!("{}/{}", wiring.namespace, wiring.service);
+        Point::finding(
+            "placeholder",
+            format!("Service {named} has endpoints: without the overlay hooks would go there"),
+            "delete its EndpointSlices, and Endpoints of its name",
+        )
+    })
 }
 
 /// The Services that lead to the gate, and those that lead to the controller past it.
@@ -160,7 +186,7 @@ fn to_the_gate(route: &Route, wiring: &Wiring) -> Vec<Point> {
 
 /// The Service of the pinned way must lead nowhere by itself.
 fn placeholder(services: &[Value], were_read: bool, wiring: &Wiring) -> Vec<Point> {
-    if wiring.way == Way::Gate || !were_read {
+    if !were_read {
         return Vec::new();
     }
     let found = services.iter().find(|service| {

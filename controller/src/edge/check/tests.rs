@@ -60,6 +60,7 @@ fn pinned(route: &Value) -> Objects {
             &contour(),
             &json!([{"port": 9292}]),
         )]),
+        endpoints: Some(Vec::new()),
     }
 }
 
@@ -282,6 +283,80 @@ fn a_placeholder_that_leads_somewhere_is_found() {
         findings(&objects, Way::Pinned),
         [("placeholder", says.to_owned())]
     );
+}
+
+#[test]
+fn endpoints_of_the_placeholder_are_found() {
+    let slice = |service: &str, endpoints: Value| {
+        json!({
+            "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": "flux-system", "name": "x",
+                "labels": {"kubernetes.io/service-name": service},
+            },
+            "endpoints": endpoints,
+        })
+    };
+    let mut objects = pinned(&to("hookgate"));
+    objects.endpoints = Some(vec![
+        slice("hookgate", json!([])),
+        slice("webhook-receiver", json!([{"addresses": ["10.0.0.1"]}])),
+    ]);
+    assert_eq!(findings(&objects, Way::Pinned), []);
+    objects.endpoints = Some(vec![slice(
+        "hookgate",
+        json!([{"addresses": ["10.0.0.1"]}]),
+    )]);
+    let says =
+        "Service flux-system/hookgate has endpoints: without the overlay hooks would go there";
+    assert_eq!(
+        findings(&objects, Way::Pinned),
+        [("placeholder", says.to_owned())]
+    );
+}
+
+#[test]
+fn what_may_not_be_read_is_unknown_and_neither_fine_nor_wrong() {
+    let shown: Vec<String> = cluster_points(&Objects::default(), &wiring(Way::Pinned))
+        .iter()
+        .map(|point| {
+            assert!(!point.is_known, "{point}");
+            point.to_string()
+        })
+        .collect();
+    let unknown = |topic: &str, plural: &str, so_that: &str| {
+        format!(
+            "UNKNOWN  {topic}: {plural} may not be read, so that nobody knows {so_that}\n         change: let this user list {plural}"
+        )
+    };
+    assert_eq!(
+        shown,
+        [
+            unknown("routes", "httpproxies", "where they lead"),
+            unknown("routes", "ingresses", "where they lead"),
+            unknown("routes", "httproutes", "where they lead"),
+            unknown("routes", "services", "which of them lead to the gate"),
+            unknown(
+                "placeholder",
+                "endpointslices",
+                "whether the placeholder has any"
+            ),
+            unknown("network", "networkpolicies", "who reaches the hook port"),
+        ]
+    );
+    // One kind that may not be read hides no finding in another.
+    let mut objects = pinned(&with(
+        to("hookgate"),
+        "healthCheckPolicy",
+        &json!({"path": "/"}),
+    ));
+    objects.http_routes = None;
+    let topics: Vec<_> = cluster_points(&objects, &wiring(Way::Pinned))
+        .into_iter()
+        .filter(|point| point.change.is_some())
+        .map(|point| (point.topic, point.is_known))
+        .collect();
+    assert_eq!(topics, [("routes", false), ("name", true)]);
 }
 
 #[test]

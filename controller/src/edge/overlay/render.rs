@@ -195,8 +195,10 @@ fn envoy_patch(overlay: &Overlay) -> Patch {
                 r#"{{"op": "test", "path": "{container}/name", "value": "{name}"}}"#,
                 name = overlay.container
             ),
-            format!(r#"{{"op": "add", "path": "{container}/args/-", "value": "--config-yaml"}}"#),
-            format!(r#"{{"op": "add", "path": "{container}/args/-", "value": "$({VARIABLE})"}}"#),
+            // As Contour has it: a second time the test fails, for Envoy takes --config-yaml once.
+            format!(r#"{{"op": "test", "path": "{container}/args/0", "value": "-c"}}"#),
+            format!(r#"{{"op": "add", "path": "{container}/args/0", "value": "$({VARIABLE})"}}"#),
+            format!(r#"{{"op": "add", "path": "{container}/args/0", "value": "--config-yaml"}}"#),
             format!(
                 r#"{{"op": "add", "path": "{container}/env/-", "value": {{"name": "{VARIABLE}", "valueFrom": {{"configMapKeyRef": {{"name": "{name}", "key": "overlay.yaml"}}}}}}}}"#,
                 name = config_map_name(overlay)

@@ -159,8 +159,9 @@ fn the_patch_tests_the_container_first_and_names_the_config_map() {
         patch,
         json!([
             {"op": "test", "path": at("name"), "value": "proxy"},
-            {"op": "add", "path": at("args/-"), "value": "--config-yaml"},
-            {"op": "add", "path": at("args/-"), "value": "$(HOOKGATE_OVERLAY)"},
+            {"op": "test", "path": at("args/0"), "value": "-c"},
+            {"op": "add", "path": at("args/0"), "value": "$(HOOKGATE_OVERLAY)"},
+            {"op": "add", "path": at("args/0"), "value": "--config-yaml"},
             {"op": "add", "path": at("env/-"), "value": {
                 "name": "HOOKGATE_OVERLAY",
                 "valueFrom": {"configMapKeyRef": {"name": name, "key": "overlay.yaml"}},
