@@ -69,6 +69,8 @@ mod stand;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use e2e::binaries;
+
 use crate::chain::Parts;
 use crate::edge::Edge;
 use crate::report::Report;
@@ -78,7 +80,7 @@ const HELP: &str = "Measure requests through Envoy with the filter, beside Envoy
 
 Usage: cargo bench-gate [-- --brief]
 
-  --brief   one short round of each: shows that it runs, its figures mean little
+  --brief   one short round of each, with a debug build of the controller: shows that it runs, its figures mean nothing
   --help    this
 
 Takes about eight minutes after the builds and wants a machine with nothing else to do. With taskset (util-linux)
@@ -102,6 +104,8 @@ struct Plan {
     events: Duration,
     /// Requests of each kind by each way behind Contour.
     ways: usize,
+    /// Whether the controller is built as it is shipped, which takes minutes.
+    is_release: bool,
 }
 
 const FULL: Plan = Plan {
@@ -113,6 +117,7 @@ const FULL: Plan = Plan {
     receivers: 1_000,
     events: Duration::from_secs(60),
     ways: 1_500,
+    is_release: true,
 };
 
 const BRIEF: Plan = Plan {
@@ -124,6 +129,7 @@ const BRIEF: Plan = Plan {
     receivers: 50,
     events: Duration::from_secs(1),
     ways: 25,
+    is_release: false,
 };
 
 fn main() -> ExitCode {
@@ -156,7 +162,13 @@ fn main() -> ExitCode {
 
 fn measure(plan: Plan) -> Result<Report, String> {
     eprintln!("bench: building, and reading the chain from a running Envoy");
-    let parts = Parts::collect()?;
+    let parts = Parts::collect(plan.is_release)?;
+    let binary = if plan.is_release {
+        binaries::hookgate_release()
+    } else {
+        binaries::hookgate()
+    };
+    let binary = binary.map_err(|error| error.to_string())?;
     let servers = server::start(&parts);
     let scenarios = Scenario::all(&parts, &servers, plan.tables);
     let mut report = Report::new(plan.rounds, parts.filter_bytes);
@@ -177,10 +189,10 @@ fn measure(plan: Plan) -> Result<Report, String> {
     eprintln!("bench: memory of the tables");
     edge::table_memory(&parts, &servers, plan.tables, &mut report)?;
     eprintln!("bench: memory of the controller");
-    controller::measure(plan.receivers, &mut report)?;
+    controller::measure(&binary, plan.receivers, &mut report)?;
     eprintln!("bench: the ways behind Contour");
-    ways::measure(plan.ways, &mut report)?;
+    ways::measure(&binary, plan.ways, &mut report)?;
     eprintln!("bench: events");
-    events::measure(plan.events, &mut report)?;
+    events::measure(binary, plan.events, &mut report)?;
     Ok(report)
 }

@@ -33,13 +33,13 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Starts a Hookgate once and takes it apart.
-    pub(crate) fn collect() -> Result<Self, String> {
+    pub(crate) fn collect(release: bool) -> Result<Self, String> {
         let receiver = Receiver::new("github", "bench")
             .annotation("hookgate.dev/rate", "1000000")
             .annotation("hookgate.dev/burst", "1000000");
         let words = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
         let world = World::try_start(Options {
-            release: true,
+            release,
             receivers: Some(vec![receiver.clone()]),
             controller_flags: words(&[
                 "--max-hook-rate=1000000",

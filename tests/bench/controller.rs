@@ -1,9 +1,10 @@
 //! What the controller takes of memory with many Receivers of a real API server, as it is shipped.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::hookgate::Hookgate;
-use e2e::{Cluster, api, binaries, wait};
+use e2e::{Cluster, api, wait};
 use serde_json::{Value, json};
 
 use crate::report::Report;
@@ -26,11 +27,10 @@ pub(crate) struct Controller {
 }
 
 /// Creates them, waits, and looks.
-pub(crate) fn measure(receivers: usize, report: &mut Report) -> Result<(), String> {
+pub(crate) fn measure(binary: &Path, receivers: usize, report: &mut Report) -> Result<(), String> {
     let words = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
     let cluster = Cluster::try_start().map_err(words)?;
-    let binary = binaries::hookgate_release().map_err(|error| error.to_string())?;
-    let hookgate = Hookgate::try_start_binary(&binary, &cluster, "hookgate", &[]).map_err(words)?;
+    let hookgate = Hookgate::try_start_binary(binary, &cluster, "hookgate", &[]).map_err(words)?;
     let bare = hookgate.process.resident_bytes();
     let namespace = cluster.namespace("many");
     let admin = cluster.admin();

@@ -1,5 +1,6 @@
 //! How many events the controller takes a second, each durable before it says so, and what they take of memory.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use e2e::controller::{self, Addresses, Controller, control_socket};
@@ -36,7 +37,7 @@ pub(crate) struct Events {
 }
 
 /// Posts events as fast as they are accepted, for this long, and waits for their alerts.
-pub(crate) fn measure(time: Duration, report: &mut Report) -> Result<(), String> {
+pub(crate) fn measure(binary: PathBuf, time: Duration, report: &mut Report) -> Result<(), String> {
     let dir = tempfile::TempDir::new().map_err(|error| error.to_string())?;
     let sink = Sink::start();
     let manifests = Manifests::create(&dir.path().join("manifests"));
@@ -51,7 +52,7 @@ pub(crate) fn measure(time: Duration, report: &mut Report) -> Result<(), String>
         &objects.map(|object| format!("---\n{object}\n")).concat(),
     );
     let options = controller::Options {
-        binary: binaries::hookgate_release().map_err(|error| error.to_string())?,
+        binary,
         manifests: manifests.dir().to_owned(),
         filter: binaries::filter_wasm().map_err(|error| error.to_string())?,
         control_socket: control_socket(dir.path()),

@@ -3,6 +3,7 @@
 //! One connection of TLS and HTTP/1.1 that is kept, requests one after the other; the rounds of the ways are interleaved. Hooks
 //! select no resource, so that no API server is part of the time.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::client::{Connection, Version};
@@ -10,7 +11,7 @@ use e2e::cluster::NAMESPACE;
 use e2e::controller::Addresses;
 use e2e::hookgate::Hookgate;
 use e2e::network::own_address;
-use e2e::{Cluster, Forge, Request, binaries, client, contour, ports};
+use e2e::{Cluster, Forge, Request, client, contour, ports};
 use serde_json::json;
 
 use crate::gate;
@@ -44,8 +45,8 @@ struct Lane {
 }
 
 /// Measures so many requests of each kind on each way.
-pub(crate) fn measure(requests: usize, report: &mut Report) -> Result<(), String> {
-    let stand = stand()?;
+pub(crate) fn measure(binary: &Path, requests: usize, report: &mut Report) -> Result<(), String> {
+    let stand = stand(binary)?;
     let flags = [
         "--xds-insecure",
         "--address-rate=1000000",
@@ -83,8 +84,8 @@ pub(crate) fn measure(requests: usize, report: &mut Report) -> Result<(), String
     Ok(())
 }
 
-/// A cluster with Contour, and the controller as it is shipped, at an address that an endpoint may have.
-fn stand() -> Result<Stand, String> {
+/// A cluster with Contour, and this controller at an address that an endpoint may have.
+fn stand(binary: &Path) -> Result<Stand, String> {
     let words = |error: Box<dyn std::error::Error + Send + Sync>| error.to_string();
     let cluster = Cluster::try_start().map_err(words)?;
     contour::install(&cluster).map_err(words)?;
@@ -92,10 +93,9 @@ fn stand() -> Result<Stand, String> {
         receiver: (own_address(), ports::reserve()).into(),
         ..Addresses::reserve()
     };
-    let binary = binaries::hookgate_release().map_err(|error| error.to_string())?;
     let mut flags = FLAGS.to_vec();
     flags.extend(["--max-hook-rate=1000000", "--max-hook-burst=1000000"]);
-    let hookgate = Hookgate::try_start_binary_at(&binary, addresses, &cluster, "hookgate", &flags);
+    let hookgate = Hookgate::try_start_binary_at(binary, addresses, &cluster, "hookgate", &flags);
     Ok(Stand {
         hookgate: hookgate.map_err(words)?,
         cluster,

@@ -6,9 +6,9 @@ use e2e::hookgate::Hookgate;
 use e2e::trials::Trials;
 use serde_json::json;
 
-use crate::routes;
 use crate::site::{Plan, Site, Way};
 use crate::stand::{FLAGS, Stand};
+use crate::{change, routes};
 
 pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
     for version in [ENVOY].into_iter().chain(OLDER_ENVOYS) {
@@ -23,6 +23,13 @@ pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
             );
     }
     trials
+        .shared("hooks_by_an_http_route_are_verified_in_a_gate", |stand| {
+            routes::http_route(stand, "gate-route", &plan(ENVOY));
+        })
+        .shared(
+            "a_certificate_is_rotated_without_a_gap_in_front_of_a_gate",
+            |stand| change::certificate(stand, "gate-rotated", &plan(ENVOY)),
+        )
         .shared("without_its_gate_no_hook_passes", gate_stops)
         .shared(
             "a_gate_that_starts_before_the_controller_is_closed_and_opens_with_it",

@@ -17,7 +17,9 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
             "an_envoy_that_restarts_opens_again_with_the_same_table",
             envoy,
         )
-        .shared("a_certificate_is_rotated_without_a_gap", certificate)
+        .shared("a_certificate_is_rotated_without_a_gap", |stand| {
+            certificate(stand, "rotated", &Plan::default());
+        })
         .shared("contours_shutdown_manager_sees_the_gate_drained", drained)
 }
 
@@ -70,8 +72,8 @@ fn envoy(stand: &Stand) {
     site.is_open(&stand.hookgate, "hookgate");
 }
 
-fn certificate(stand: &Stand) {
-    let mut site = Site::start(stand, "rotated", &Plan::default());
+pub(crate) fn certificate(stand: &Stand, name: &str, plan: &Plan) {
+    let mut site = Site::start(stand, name, plan);
     site.is_open(&stand.hookgate, "hookgate");
     let genuine = site.genuine();
     let former = site.rotate_certificate();

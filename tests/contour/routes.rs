@@ -8,9 +8,11 @@ use e2e::wait::{self, PATIENCE};
 use e2e::{Contour, contour};
 use serde_json::{Value, json};
 
-use crate::overlay::PLACEHOLDER;
 use crate::site::{Plan, Site};
 use crate::stand::Stand;
+
+/// The version of the Gateway API's kinds.
+const API: &str = "gateway.networking.k8s.io/v1";
 
 pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
     for version in [ENVOY].into_iter().chain(OLDER_ENVOYS) {
@@ -26,7 +28,7 @@ pub(crate) fn trials(mut trials: Trials<Stand>) -> Trials<Stand> {
     }
     trials.shared(
         "hooks_by_an_http_route_are_verified_in_contours_envoy",
-        http_route,
+        |stand| http_route(stand, "route", &Plan::default()),
     )
 }
 
@@ -74,46 +76,49 @@ pub(crate) fn ingress(stand: &Stand, name: &str, plan: &Plan) {
 }
 
 /// The class of Contour's example, and a Gateway with these ports of HTTP, which HTTPProxies need, and HTTPS.
-fn gateway(stand: &Stand, http: u16, https: u16) -> Value {
+fn gateway(stand: &Stand, name: &str, http: u16, https: u16) -> Value {
     for object in contour::example("gateway/01-gatewayclass.yaml").expect("Contour's example") {
         stand.cluster.admin().apply(&object);
     }
     json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-        "metadata": {"name": "contour", "namespace": NAMESPACE},
+        "apiVersion": API, "kind": "Gateway",
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"gatewayClassName": "example", "listeners": [
             {"name": "http", "protocol": "HTTP", "port": http},
             {
                 "name": "https", "protocol": "HTTPS", "port": https,
-                "tls": {"certificateRefs": [{"name": "route-tls"}]},
+                "tls": {"certificateRefs": [{"name": format!("{name}-tls")}]},
             },
         ]},
     })
 }
 
-fn http_route(stand: &Stand) {
-    let contour =
-        Contour::start_with_gateway(&stand.cluster, |http, https| gateway(stand, http, https));
-    let site = Site::behind(contour, stand, "route", &Plan::default());
+pub(crate) fn http_route(stand: &Stand, name: &str, plan: &Plan) {
+    let contour = Contour::start_with_gateway(&stand.cluster, |http, https| {
+        gateway(stand, name, http, https)
+    });
+    let site = Site::behind(contour, stand, name, plan);
+    if site.namespace != NAMESPACE {
+        lend(&site);
+    }
     let route = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-        "metadata": {"name": "route", "namespace": NAMESPACE},
+        "apiVersion": API, "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "parentRefs": [{"name": "contour", "sectionName": "https"}],
+            "parentRefs": [{"name": name, "sectionName": "https"}],
             "hostnames": [site.host],
             "rules": [{
                 "matches": [{"path": {"type": "PathPrefix", "value": "/hook/"}}],
-                "backendRefs": [{"name": PLACEHOLDER, "port": 80}],
+                "backendRefs": [{"name": site.service, "namespace": site.namespace, "port": 80}],
             }],
         },
     });
     site.apply_route(&route);
     let held = || {
-        let api = "gateway.networking.k8s.io/v1";
         stand
             .cluster
             .admin()
-            .object(api, "HTTPRoute", NAMESPACE, "route")
+            .object(API, "HTTPRoute", NAMESPACE, name)
     };
     let accepted = || {
         let conditions = held()["status"]["parents"][0]["conditions"].clone();
@@ -124,4 +129,20 @@ fn http_route(stand: &Stand) {
     wait::until("the HTTPRoute is accepted", PATIENCE, accepted)
         .unwrap_or_else(|error| panic!("{error}: {}", held()["status"]));
     site.is_open(&stand.hookgate, "hookgate");
+}
+
+/// The Gateway and its routes are in Flux's namespace: they get the site's certificate, and may name its Service.
+fn lend(site: &Site<'_>) {
+    let admin = site.cluster.admin();
+    let mut secret = admin.object("v1", "Secret", &site.namespace, &site.secret());
+    secret["metadata"] = json!({"name": site.secret(), "namespace": NAMESPACE});
+    admin.apply(&secret);
+    admin.apply(&json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+        "metadata": {"name": site.service, "namespace": site.namespace},
+        "spec": {
+            "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": NAMESPACE}],
+            "to": [{"group": "", "kind": "Service"}],
+        },
+    }));
 }
