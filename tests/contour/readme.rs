@@ -50,6 +50,10 @@ pub(crate) fn trials(trials: Trials<Stand>) -> Trials<Stand> {
             gate,
         )
         .alone(
+            "a_gate_takes_renewed_certificates_without_a_restart",
+            renewed,
+        )
+        .alone(
             "the_readme_followed_word_for_word_pins_the_filter_and_takes_it_out",
             pinned,
         )
@@ -71,8 +75,8 @@ struct Site {
 /// The controller, how it is reached from outside of loopback, and its files.
 struct Running {
     hookgate: Hookgate,
+    pod: Pod,
     _tunnel: Tunnel,
-    _pod: Pod,
 }
 
 impl Site {
@@ -187,8 +191,8 @@ impl Site {
         self.network.join(&pod, address, &PORTS, endpoint);
         self.hookgate = Some(Running {
             hookgate: Hookgate { process, addresses },
+            pod,
             _tunnel: tunnel,
-            _pod: pod,
         });
         self.network.publish(NAMESPACE, RECEIVER);
     }
@@ -307,6 +311,15 @@ impl Site {
         heard() != before
     }
 
+    /// Genuine hooks pass, and soon the controller hears of no forged one.
+    fn ends_at_the_edge(&self) {
+        let waited = wait::until("forged hooks end at the edge", PATIENCE, || {
+            self.serves();
+            (!self.hears_of_forged_hooks()).then_some(())
+        });
+        waited.expect("they do");
+    }
+
     fn status_of(&self, request: Request) -> u16 {
         self.client().send(request).expect("Envoy answers").status
     }
@@ -415,15 +428,6 @@ fn start_gate(site: &Site) -> (Envoy, Pod) {
     let (field, resolver) = site.network.resolver();
     let bootstrap = in_a_pod(&pod.read("/etc/envoy/envoy.yaml"), address, port);
     let bootstrap = format!("{bootstrap}\n{field}: {resolver}\n");
-    // Its own files, too, name those of the Pod.
-    for name in ["xds-certificate.yaml", "xds-authority.yaml"] {
-        let text = pod.read(&format!("/etc/envoy/{name}"));
-        let file = arguments
-            .iter()
-            .find_map(|word| word.strip_suffix("envoy.yaml"));
-        fs::write(Path::new(file.expect("it is there")).join(name), text)
-            .expect("it can be written");
-    }
     let endpoint = Some(("http-webhook", (address, port).into()));
     let nobody = std::net::Ipv4Addr::LOCALHOST;
     site.network.join(&pod, nobody, &[], endpoint);
@@ -456,28 +460,7 @@ fn take_out(shell: &Shell, file: &str, marked: &str) {
 fn gate() {
     let (there, back) = in_and_out("The gate");
     let site = Site::installed(&there, "../hookgate-gate");
-    site.print(&there);
-    let commands = readme::commands(&there, "kubectl");
-    let (forward, commands) = commands.split_last().expect("it has some");
-    assert!(
-        forward.contains("port-forward deployment/hookgate-gate 9901:9901"),
-        "{forward}"
-    );
-    let mut gate = None;
-    for command in commands {
-        if command.contains("rollout status") {
-            gate = Some(start_gate(&site));
-            site.tell_ready("deployments", NAMESPACE, "hookgate-gate");
-        }
-        let _ = site.shell.succeed(command);
-    }
-    let gate = gate.expect("somebody waits for it");
-    site.network.publish(NAMESPACE, RECEIVER);
-    wait::until("forged hooks end in the gate", PATIENCE, || {
-        site.serves();
-        (!site.hears_of_forged_hooks()).then_some(())
-    })
-    .expect("they do");
+    let gate = bring_gate_in(&site, &there);
     site.check(&there, "9901", &gate.0);
 
     take_out(&site.shell, FLUX, "../hookgate-gate");
@@ -489,6 +472,45 @@ fn gate() {
     site.serves();
     assert!(site.hears_of_forged_hooks());
     nothing_is_left(&site);
+}
+
+/// Follows the part of the gate as far as to bring it in; its Envoy, and the files of that.
+fn bring_gate_in(site: &Site, there: &str) -> (Envoy, Pod) {
+    site.print(there);
+    let commands = readme::commands(there, "kubectl");
+    let (forward, commands) = commands.split_last().expect("it has some");
+    assert!(
+        forward.contains("port-forward deployment/hookgate-gate 9901:9901"),
+        "{forward}"
+    );
+    let mut gate = None;
+    for command in commands {
+        if command.contains("rollout status") {
+            gate = Some(start_gate(site));
+            site.tell_ready("deployments", NAMESPACE, "hookgate-gate");
+        }
+        let _ = site.shell.succeed(command);
+    }
+    site.network.publish(NAMESPACE, RECEIVER);
+    site.ends_at_the_edge();
+    gate.expect("somebody waits for it")
+}
+
+/// All certificates come from another CA, and the former ones are worth nothing: what runs takes them as they come.
+fn renewed() {
+    let (there, _) = in_and_out("The gate");
+    let mut site = Site::installed(&there, "../hookgate-gate");
+    let (_envoy, files) = bring_gate_in(&site, &there);
+    issue(&site.cluster, site.dir.path());
+    files.refresh(&site.cluster);
+    if let Some(running) = &site.hookgate {
+        running.pod.refresh(&site.cluster);
+    }
+    site.ends_at_the_edge();
+    // One that starts now has never seen the former CA, so that only the gate's new certificate brings it a table.
+    site.start_hookgate();
+    site.receiver = ready(&site.cluster, Receiver::new("github", "later"));
+    site.ends_at_the_edge();
 }
 
 fn pinned() {
@@ -511,11 +533,7 @@ fn pinned() {
         site.serves();
     }
     contour::await_valid(&site.cluster, NAMESPACE, "hooks");
-    wait::until("forged hooks end in Contour's Envoy", PATIENCE, || {
-        site.serves();
-        (!site.hears_of_forged_hooks()).then_some(())
-    })
-    .expect("they do");
+    site.ends_at_the_edge();
     assert!(
         look.contains("port-forward daemonset/envoy 9001:9001"),
         "{look}"

@@ -1,8 +1,9 @@
 //! A Pod's files and arguments, as a kubelet makes them of a workload that is in the cluster.
 //!
-//! What is mounted in a Pod stands in a folder of this machine, and texts that name it are told where.
+//! What is mounted in a Pod stands in a folder of this machine; arguments and ConfigMaps that name it are told where.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -18,9 +19,19 @@ pub struct Pod {
     /// Of the Pod.
     pub labels: Value,
     container: Value,
-    /// Where a path of the container is here.
-    mounts: Vec<(String, PathBuf)>,
+    namespace: String,
+    mounts: Vec<Mount>,
     dir: TempDir,
+}
+
+/// A volume in the container.
+#[derive(Debug)]
+struct Mount {
+    /// Where it is in the container.
+    path: String,
+    /// Where it is here.
+    folder: PathBuf,
+    volume: Value,
 }
 
 impl Pod {
@@ -51,14 +62,39 @@ impl Pod {
             }
             let folder = dir.path().join(name);
             fs::create_dir_all(&folder).expect("a folder can be made");
-            fill(cluster, namespace, volume, &folder);
-            mounts.push((text(&mount["mountPath"]).to_owned(), folder));
+            mounts.push(Mount {
+                path: text(&mount["mountPath"]).to_owned(),
+                folder,
+                volume: volume.clone(),
+            });
         }
-        Self {
+        let pod = Self {
             labels: template["metadata"]["labels"].clone(),
             container: container.clone(),
+            namespace: namespace.to_owned(),
             mounts,
             dir,
+        };
+        pod.refresh(cluster);
+        pod
+    }
+
+    /// Writes its files as they are in the cluster now, all of a volume at once, as a kubelet does a minute after a change.
+    ///
+    /// # Panics
+    ///
+    /// When what it mounts is not there any more.
+    pub fn refresh(&self, cluster: &Cluster) {
+        for mount in &self.mounts {
+            let Some(mut files) = files(cluster, &self.namespace, &mount.volume) else {
+                continue;
+            };
+            if mount.volume["configMap"].is_object() {
+                for (_, held) in &mut files {
+                    *held = self.here(&String::from_utf8_lossy(held)).into_bytes();
+                }
+            }
+            swap(&mount.folder, &files);
         }
     }
 
@@ -69,7 +105,7 @@ impl Pod {
         words.map(|word| self.here(word)).collect()
     }
 
-    /// A file that its container reads, with the paths in it as they are here.
+    /// A file that its container reads.
     ///
     /// # Panics
     ///
@@ -77,8 +113,7 @@ impl Pod {
     #[must_use]
     pub fn read(&self, path: &str) -> String {
         let file = self.here(path);
-        let held = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
-        self.here(&held)
+        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// The number of its container's port of this name.
@@ -97,7 +132,7 @@ impl Pod {
 
     fn here(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (path, folder) in &self.mounts {
+        for Mount { path, folder, .. } in &self.mounts {
             let folder = folder.display();
             let changed = text
                 .replace(&format!("{path}/"), &format!("{folder}/"))
@@ -111,44 +146,65 @@ impl Pod {
     }
 }
 
-/// Writes what a volume holds.
-fn fill(cluster: &Cluster, namespace: &str, volume: &Value, folder: &Path) {
-    let get = |kind: &str, name: &Value| cluster.admin().object("v1", kind, namespace, text(name));
+/// What a volume holds, by name; `None` where the Pod writes it.
+fn files(cluster: &Cluster, namespace: &str, volume: &Value) -> Option<Vec<(String, Vec<u8>)>> {
+    let data = |kind: &str, name: &Value| {
+        let object = cluster.admin().object("v1", kind, namespace, text(name));
+        let data = object["data"].as_object().cloned();
+        data.unwrap_or_else(|| panic!("{kind} {name} is empty"))
+    };
     if let Some(map) = volume.get("configMap") {
-        for (key, value) in entries(&get("ConfigMap", &map["name"])["data"]) {
-            fs::write(folder.join(key), text(value)).expect("a file can be written");
-        }
-    } else if let Some(secret) = volume.get("secret") {
-        for (key, value) in entries(&get("Secret", &secret["secretName"])["data"]) {
-            write_secret(&folder.join(key), value);
-        }
-    } else if let Some(projected) = volume.get("projected") {
-        for source in list(&projected["sources"]) {
-            let secret = get("Secret", &source["secret"]["name"]);
-            for item in list(&source["secret"]["items"]) {
-                let held = &secret["data"][text(&item["key"])];
-                write_secret(&folder.join(text(&item["path"])), held);
-            }
-        }
-    } else {
-        assert!(
-            volume["persistentVolumeClaim"].is_object(),
-            "what is {volume}?"
+        let held = data("ConfigMap", &map["name"]).into_iter();
+        return Some(
+            held.map(|(key, value)| (key, text(&value).into()))
+                .collect(),
         );
+    }
+    if let Some(secret) = volume.get("secret") {
+        let held = data("Secret", &secret["secretName"]).into_iter();
+        return Some(held.map(|(key, value)| (key, decoded(&value))).collect());
+    }
+    if let Some(projected) = volume.get("projected") {
+        let sources = list(&projected["sources"]).iter();
+        let files = sources.flat_map(|source| {
+            let held = data("Secret", &source["secret"]["name"]);
+            let items = list(&source["secret"]["items"]).iter();
+            let file = |item: &Value| {
+                let value = held.get(text(&item["key"])).unwrap_or(&Value::Null);
+                (text(&item["path"]).to_owned(), decoded(value))
+            };
+            items.map(file).collect::<Vec<_>>()
+        });
+        return Some(files.collect());
+    }
+    assert!(
+        volume["persistentVolumeClaim"].is_object(),
+        "what is {volume}?"
+    );
+    None
+}
+
+/// A kubelet's way: the files are links into `..data`, itself a link, which is renamed. Who watches the folder sees one change.
+fn swap(folder: &Path, files: &[(String, Vec<u8>)]) {
+    let written = tempfile::Builder::new().prefix("..").tempdir_in(folder);
+    let written = written.expect("a folder can be made").keep();
+    for (name, held) in files {
+        fs::write(written.join(name), held).expect("a file can be written");
+    }
+    let (next, data) = (folder.join("..data_tmp"), folder.join("..data"));
+    symlink(&written, &next).expect("a link can be made");
+    fs::rename(&next, &data).expect("a link can be renamed");
+    for (name, _) in files {
+        let file = folder.join(name);
+        if !file.is_symlink() {
+            symlink(Path::new("..data").join(name), file).expect("a link can be made");
+        }
     }
 }
 
-fn write_secret(file: &Path, value: &Value) {
+fn decoded(value: &Value) -> Vec<u8> {
     let held = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-    let held = held.unwrap_or_else(|| panic!("{} is in no Secret", file.display()));
-    fs::write(file, held).expect("a file can be written");
-}
-
-fn entries(map: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let map = map
-        .as_object()
-        .expect("a Pod's ConfigMaps and Secrets are there");
-    map.iter()
+    held.expect("the values of Secrets that a Pod mounts are there, in base64")
 }
 
 fn list(value: &Value) -> &[Value] {
