@@ -15,6 +15,8 @@ mod path;
 mod table;
 #[path = "receive/types.rs"]
 mod types;
+#[path = "receive/unheld.rs"]
+mod unheld;
 
 use std::process::ExitCode;
 
@@ -25,5 +27,6 @@ fn main() -> ExitCode {
     let trials = types::trials(trials);
     let trials = cases::trials(trials);
     let trials = body::trials(trials);
-    path::trials(trials).run()
+    let trials = path::trials(trials);
+    unheld::trials(trials).run()
 }

@@ -45,6 +45,16 @@ pub(crate) fn trials(mut trials: Trials) -> Trials {
         .alone("a_body_of_25_mib_and_not_a_byte_more", largest_of_all)
 }
 
+/// Cut, chunked, slow, and as large as may be.
+pub(crate) fn in_every_form(world: &World, name: &str, version: Version) {
+    cut_anywhere(world, name, version);
+    chunked(world, name, version);
+    slow(world, name, version);
+    let receiver = hmac(world, &format!("limit-{name}"));
+    largest(world, &receiver, version, DEFAULT_LIMIT);
+    admitted_by_the_head(world, name, version);
+}
+
 fn hmac(world: &World, name: &str) -> Receiver {
     world.add(&Receiver::new("generic-hmac", name))
 }
@@ -123,7 +133,7 @@ fn slow(world: &World, name: &str, version: Version) {
     expect("slow and forged", &send(&hook.forged()), 400);
 }
 
-fn trailers_http2(world: &World) {
+pub(crate) fn trailers_http2(world: &World) {
     let receiver = hmac(world, "trailers-http2");
     let hook = world.forge.hook_with(&receiver, &noise(1_000));
     let send = |hook: &Hook| -> Response {
@@ -163,7 +173,7 @@ fn trailers_http2(world: &World) {
     expect("a late signature", &world.send(late), 400);
 }
 
-fn trailers_http1(world: &World) {
+pub(crate) fn trailers_http1(world: &World) {
     let receiver = hmac(world, "trailers-http1");
     let hook = world.forge.hook_with(&receiver, &noise(1_000));
     let send = |hook: &Hook| world.send(Request::from(hook).trailer("X-End", "1"));

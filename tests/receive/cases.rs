@@ -30,7 +30,8 @@ pub(crate) fn trials(trials: Trials) -> Trials {
         )
 }
 
-fn ask(world: &World, way: &str, client: &Client, version: Version) {
+/// Asks the whole table of Receivers of its own.
+pub(crate) fn ask(world: &World, way: &str, client: &Client, version: Version) {
     let stage = Stage::build(&world.forge, way, |receiver| world.add(receiver));
     table::ask(&stage, way, client, version);
 }
