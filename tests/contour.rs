@@ -21,6 +21,8 @@ mod gate;
 #[path = "kubernetes/hookgate.rs"]
 #[expect(dead_code, reason = "the cluster's own trials ask for more than these")]
 mod hookgate;
+#[path = "contour/installed.rs"]
+mod installed;
 #[path = "contour/overlay.rs"]
 mod overlay;
 #[path = "contour/readme.rs"]
