@@ -75,15 +75,7 @@ fn taken(cluster: &Cluster) {
         .collect();
     assert_eq!(there, known);
     for (file, wanted) in FILES {
-        let ran = shell.run(&format!(
-            "kubectl apply --server-side --dry-run=server --validate=strict -f envoy/certificates/{file}.yaml"
-        ));
-        assert_eq!(
-            (ran.code, ran.stderr.as_str()),
-            (Some(0), ""),
-            "{file}: {}",
-            ran.stdout
-        );
+        shell.dry_run(&format!("-f envoy/certificates/{file}.yaml"));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let held: Vec<String> = objects(file)
             .iter()

@@ -136,14 +136,7 @@ fn pinned(cluster: &Cluster) {
     form.given = contours_envoy();
     let shell = Shell::on(cluster);
     fs::write(shell.dir().join("form.yaml"), form.text()).expect("a file can be written");
-    let ran =
-        shell.run("kubectl apply --server-side --dry-run=server --validate=strict -f form.yaml");
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (Some(0), ""),
-        "{}",
-        ran.stdout
-    );
+    shell.dry_run("-f form.yaml");
     // Two arguments and their variable, and nothing else is different.
     let objects = form.objects();
     let container = "/spec/template/spec/containers/1";
@@ -194,15 +187,7 @@ fn gate(cluster: &Cluster) {
     let form = gate_form();
     let shell = Shell::on(cluster);
     fs::write(shell.dir().join("form.yaml"), form.text()).expect("a file can be written");
-    let ran = shell.run(
-        "kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f form.yaml",
-    );
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (Some(0), ""),
-        "{}",
-        ran.stdout
-    );
+    shell.dry_run("-f form.yaml");
     let objects = form.objects();
     let template = &find(&objects, "Deployment", "hookgate-gate")["spec"]["template"];
     let pod = json!({
@@ -260,15 +245,7 @@ fn envoy_gateway(cluster: &Cluster) {
         .define(&definitions)
         .unwrap_or_else(|error| panic!("{error}"));
     let shell = Shell::on(cluster);
-    let ran = shell.run(
-        "kubectl apply --server-side --dry-run=server --validate=strict -k envoy/envoy-gateway",
-    );
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (Some(0), ""),
-        "{}",
-        ran.stdout
-    );
+    shell.dry_run("-k envoy/envoy-gateway");
     let objects = Kustomization::of("envoy-gateway").objects();
     let given = Kustomization::of("controller").objects();
     let route = find(&objects, "HTTPRoute", "hooks");

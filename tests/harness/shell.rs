@@ -107,4 +107,22 @@ impl Shell {
         assert_eq!(ran.code, Some(0), "{line}\n{}{}", ran.stdout, ran.stderr);
         ran.stdout
     }
+
+    /// Gives objects (`-f FILE`, `-k FOLDER`) to the API server, which looks at them strictly and keeps nothing.
+    ///
+    /// # Panics
+    ///
+    /// When it refuses them, or warns.
+    pub fn dry_run(&self, objects: &str) {
+        let line = format!(
+            "kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict {objects}"
+        );
+        let ran = self.run(&line);
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(0), ""),
+            "{line}\n{}",
+            ran.stdout
+        );
+    }
 }
