@@ -79,8 +79,9 @@ pub(crate) fn certificate(stand: &Stand, name: &str, plan: &Plan) {
     let former = site.rotate_certificate();
     // A sender is answered all the time, by the one certificate or the other.
     let waited = wait::until("the new certificate is shown", PATIENCE, || {
-        let new = site.client().send(&genuine);
+        // In this order: once the old one is refused, the new one is there to stay.
         let old = former.send(&genuine);
+        let new = site.client().send(&genuine);
         assert!(new.is_ok() || old.is_ok(), "{new:?}, {old:?}");
         (new.is_ok() && old.is_err()).then_some(())
     });
